@@ -1,0 +1,71 @@
+# Benchmarks, built by "make bench" only. bench/compare runs them.
+
+# C programs that bench/compare runs under each library.
+bench_workloads = \
+	bench/workloads/alloc_test \
+	bench/workloads/bignum \
+	bench/workloads/cache_scratch \
+	bench/workloads/cache_thrash \
+	bench/workloads/cubes \
+	bench/workloads/large \
+	bench/workloads/larson \
+	bench/workloads/mstress \
+	bench/workloads/rbtree \
+	bench/workloads/sh6 \
+	bench/workloads/sh8 \
+	bench/workloads/simple_pairs \
+	bench/workloads/symbolic \
+	bench/workloads/thread_set \
+	bench/workloads/vectors \
+	bench/workloads/xmalloc
+
+# Programs about memory and latency, which bench/compare runs with --run.
+bench_probes = \
+	bench/after_peak \
+	bench/huge_coverage \
+	bench/idle_threads \
+	bench/latency
+bench_after_peak_SOURCES = bench/after_peak.c bench/memory_probe.h
+bench_after_peak_LDADD = -lm
+bench_huge_coverage_SOURCES = bench/huge_coverage.c bench/memory_probe.h
+bench_idle_threads_SOURCES = bench/idle_threads.c bench/memory_probe.h
+
+# What a preloaded library costs a small program.
+bench_startup_SOURCES = bench/startup.c bench/memory_probe.h
+bench_programs = bench/measure bench/startup bench/hello $(bench_probes) \
+	$(bench_workloads)
+
+# libempty.so is preloaded, so it must be a shared object: -rpath says so.
+EXTRA_LTLIBRARIES = bench/libempty.la
+bench_libempty_la_SOURCES = bench/empty.c
+bench_libempty_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
+# Micro-benchmarks in C over Google Benchmark's C++.
+if HAVE_BENCHMARK
+bench_programs += bench/micro
+endif
+bench_micro_SOURCES = \
+	bench/gbench_shim.cc bench/gbench_shim.h \
+	bench/micro.h \
+	bench/micro_batches.c \
+	bench/micro_churn.c \
+	bench/micro_cross.c \
+	bench/micro_large.c \
+	bench/micro_main.c \
+	bench/micro_pairs.c \
+	bench/micro_realloc.c \
+	bench/micro_special.c \
+	bench/micro_threads.c
+bench_micro_CXXFLAGS = $(AM_CXXFLAGS) $(BENCHMARK_CFLAGS)
+bench_micro_LDADD = $(BENCHMARK_LIBS)
+
+EXTRA_PROGRAMS += $(bench_programs)
+CLEANFILES += $(bench_programs) bench/libempty.la
+
+bench: all $(bench_programs) bench/libempty.la
+.PHONY: bench
+
+# Scripts and headers; the programs' sources are distributed as such. Never
+# whole folders, which "make dist" would take from the build folder.
+EXTRA_DIST += bench/compare $(wildcard $(srcdir)/bench/*.md) \
+	$(wildcard $(addprefix $(srcdir)/bench/workloads/*., h js lua md pl py sh))

@@ -1,0 +1,309 @@
+#include "buddy.h"
+
+#include "pagemap.h"
+
+static size_t fresh_count(uintptr_t pfn, size_t npages) {
+    const uint64_t *words = pagemap_block(pfn)->fresh;
+    size_t first = pfn & (BLOCK_PAGES - 1), count = 0;
+    while (npages) {
+        size_t bit = first % 64, n = min_size(64 - bit, npages);
+        uint64_t mask = (n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1) << bit;
+        count += (size_t)__builtin_popcountll(__atomic_load_n(&words[first / 64], __ATOMIC_RELAXED) & mask);
+        first += n;
+        npages -= n;
+    }
+    return count;
+}
+
+static void fresh_set(uintptr_t pfn, size_t npages, bool fresh) {
+    uint64_t *words = pagemap_block(pfn)->fresh;
+    size_t first = pfn & (BLOCK_PAGES - 1);
+    while (npages) {
+        size_t bit = first % 64, n = min_size(64 - bit, npages);
+        uint64_t mask = (n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1) << bit;
+        uint64_t word = words[first / 64];
+        /* Atomic for fresh_count alone, which may look at its own pages' bits without the lock. */
+        __atomic_store_n(&words[first / 64], fresh ? word | mask : word & ~mask, __ATOMIC_RELAXED);
+        first += n;
+        npages -= n;
+    }
+}
+
+void buddy_mark_fresh(uintptr_t pfn, size_t npages) {
+    fresh_set(pfn, npages, true);
+}
+
+bool buddy_is_fresh(uintptr_t pfn) {
+    return fresh_count(pfn, 1);
+}
+
+static void list_insert(struct free_list *list, uintptr_t pfn, bool at_tail) {
+    struct page *page = pagemap_page(pfn);
+    uintptr_t neighbour = at_tail ? list->tail : list->head;
+    page->link = at_tail ? 0 : neighbour;
+    page->prev = at_tail ? neighbour : 0;
+    if (!neighbour) {
+        list->head = list->tail = pfn;
+    } else if (at_tail) {
+        pagemap_page(neighbour)->link = pfn;
+        list->tail = pfn;
+    } else {
+        pagemap_page(neighbour)->prev = pfn;
+        list->head = pfn;
+    }
+}
+
+static void list_remove(struct free_list *list, uintptr_t pfn) {
+    struct page *page = pagemap_page(pfn);
+    if (page->prev) {
+        pagemap_page(page->prev)->link = page->link;
+    } else {
+        list->head = page->link;
+    }
+    if (page->link) {
+        pagemap_page(page->link)->prev = page->prev;
+    } else {
+        list->tail = page->prev;
+    }
+}
+
+static unsigned group_of(uintptr_t pfn, unsigned order) {
+    return order == MAX_ORDER ? 0 : pagemap_block(pfn)->group;
+}
+
+static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool at_tail) {
+    struct free_area *area = &buddy->area[order];
+    struct page *page = pagemap_page(pfn);
+    size_t npages = (size_t)1 << order;
+    size_t ndirty = npages - fresh_count(pfn, npages);
+    page->state = PAGE_FREE;
+    page->order = order & 15;
+    page->ndirty = ndirty & 0xffff;
+    unsigned group = group_of(pfn, order), kind = ndirty ? KIND_DIRTY : KIND_FRESH;
+    list_insert(&area->list[group][kind], pfn, at_tail);
+    buddy->orders[group][kind] |= 1u << order;
+    area->nr_free++;
+    buddy->free_pages += npages;
+    buddy->dirty_pages += ndirty;
+}
+
+static void area_remove(struct buddy *buddy, uintptr_t pfn) {
+    struct page *page = pagemap_page(pfn);
+    unsigned order = page->order;
+    struct free_area *area = &buddy->area[order];
+    unsigned group = group_of(pfn, order), kind = page->ndirty ? KIND_DIRTY : KIND_FRESH;
+    struct free_list *list = &area->list[group][kind];
+    ASSERT(page->state == PAGE_FREE);
+    list_remove(list, pfn);
+    if (!list->head) {
+        buddy->orders[group][kind] &= ~(1u << order);
+    }
+    area->nr_free--;
+    buddy->free_pages -= (size_t)1 << order;
+    buddy->dirty_pages -= page->ndirty;
+    page->state = PAGE_BODY;
+}
+
+static bool is_free_block(uintptr_t pfn, unsigned order) {
+    const struct page *page = pagemap_page(pfn);
+    return page->state == PAGE_FREE && page->order == order;
+}
+
+static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
+    ASSERT(pagemap_page(pfn)->state != PAGE_FREE);
+    while (order < MAX_ORDER && is_free_block(pfn ^ ((uintptr_t)1 << order), order)) {
+        area_remove(buddy, pfn ^ ((uintptr_t)1 << order));
+        pfn &= ~((uintptr_t)1 << order);
+        order++;
+        buddy->merges++;
+    }
+    /* A block whose next-order buddy is free too will soon merge if it is left alone: use it last. */
+    bool at_tail = order + 1 < MAX_ORDER &&
+                   is_free_block((pfn & ~((uintptr_t)1 << order)) ^ ((uintptr_t)2 << order), order + 1);
+    area_insert(buddy, pfn, order, at_tail);
+}
+
+void buddy_free(struct buddy *buddy, uintptr_t pfn, size_t npages, size_t ntouched) {
+    fresh_set(pfn, ntouched, false);
+    while (npages) {
+        unsigned order = 63 - (unsigned)__builtin_clzll(npages);
+        if (pfn & (BLOCK_PAGES - 1)) {
+            order = (unsigned)min_size(order, (unsigned)__builtin_ctzll(pfn));
+        }
+        free_block(buddy, pfn, order);
+        pfn += (uintptr_t)1 << order;
+        npages -= (size_t)1 << order;
+    }
+}
+
+/* Keeps the first NPAGES of a block and gives the rest back, largest pieces first. */
+static void split(struct buddy *buddy, uintptr_t pfn, unsigned order, size_t npages) {
+    while (npages < (size_t)1 << order) {
+        size_t half = (size_t)1 << --order;
+        buddy->splits++;
+        if (npages <= half) {
+            area_insert(buddy, pfn + half, order, false);
+        } else {
+            pfn += half;
+            npages -= half;
+        }
+    }
+}
+
+/* The block to take for GROUP, by preference: its own pageblocks' dirty blocks, a dirty free pageblock, its own fresh
+ * blocks, a fresh pageblock; then the largest block of another group, dirty before fresh. */
+static uintptr_t choose(const struct buddy *buddy, unsigned least, enum buddy_group group, unsigned *order) {
+    uint32_t wanted = ~0u << least, parts = wanted & ~(1u << MAX_ORDER);
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        uint32_t own = buddy->orders[group][kind] & parts, whole = buddy->orders[0][kind] & wanted & ~parts;
+        if (own | whole) {
+            *order = (unsigned)__builtin_ctz(own | whole);
+            return buddy->area[*order].list[own ? group : 0][kind].head;
+        }
+    }
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        for (unsigned other = 0; other < GROUPS; other++) {
+            uint32_t orders = buddy->orders[other][kind] & parts;
+            if (orders) {
+                *order = 31 - (unsigned)__builtin_clz(orders);
+                return buddy->area[*order].list[other][kind].head;
+            }
+        }
+    }
+    return 0;
+}
+
+size_t buddy_fit(const struct buddy *buddy, size_t npages, size_t least, enum buddy_group group) {
+    uint32_t dirty = buddy->orders[group][KIND_DIRTY] | (buddy->orders[0][KIND_DIRTY] & (1u << MAX_ORDER));
+    for (size_t n = npages; n >= least; n /= 2) {
+        if (dirty >> order_of(n)) {
+            return n;
+        }
+    }
+    return npages;
+}
+
+uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
+    unsigned least = order_of(npages), order;
+    uintptr_t pfn = choose(buddy, least > align_order ? least : align_order, group, &order);
+    if (!pfn) {
+        return 0;
+    }
+    bool dirty = pagemap_page(pfn)->ndirty;
+    area_remove(buddy, pfn);
+    buddy->fresh_blocks += !dirty;
+    if (order == MAX_ORDER) {
+        pagemap_block(pfn)->group = (uint8_t)group;
+        if (pagemap_block(pfn)->huge && !dirty) {
+            /* The first touch of any page makes the whole huge page resident: prefer its rest from now on. */
+            fresh_set(pfn, BLOCK_PAGES, false);
+        }
+    }
+    split(buddy, pfn, order, npages);
+    return pfn;
+}
+
+bool buddy_claim(struct buddy *buddy, uintptr_t pfn, size_t npages) {
+    uintptr_t end = pfn + npages, at = pfn;
+    if ((pfn & (BLOCK_PAGES - 1)) + npages > BLOCK_PAGES) {
+        return false;
+    }
+    while (at < end) {
+        const struct page *page = pagemap_page(at);
+        if (page->state != PAGE_FREE) {
+            return false;
+        }
+        at += (uintptr_t)1 << page->order;
+    }
+    for (uintptr_t take = pfn; take < at;) {
+        size_t size = (size_t)1 << pagemap_page(take)->order;
+        area_remove(buddy, take);
+        take += size;
+    }
+    buddy_free(buddy, end, at - end, 0);
+    return true;
+}
+
+uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *order) {
+    uint32_t all = 0;
+    for (unsigned group = 0; group < GROUPS; group++) {
+        all |= buddy->orders[group][KIND_DIRTY] & (~0u << min_order);
+    }
+    if (!all) {
+        return 0;
+    }
+    *order = 31 - (unsigned)__builtin_clz(all);
+    unsigned group = 0;
+    while (!buddy->area[*order].list[group][KIND_DIRTY].head) {
+        group++;
+    }
+    uintptr_t pfn = buddy->area[*order].list[group][KIND_DIRTY].tail;
+    area_remove(buddy, pfn);
+    return pfn;
+}
+
+void buddy_add_block(struct buddy *buddy, uintptr_t pfn) {
+    buddy_mark_fresh(pfn, BLOCK_PAGES);
+    area_insert(buddy, pfn, MAX_ORDER, true);
+}
+
+static const char *check_list(const struct buddy *buddy, unsigned order, unsigned group, unsigned kind,
+                              size_t *count, size_t *ndirty) {
+    const struct free_list *list = &buddy->area[order].list[group][kind];
+    uintptr_t prev = 0;
+    for (uintptr_t pfn = list->head; pfn; prev = pfn, pfn = pagemap_page(pfn)->link) {
+        const struct page *page = pagemap_page(pfn);
+        uintptr_t mate = pfn ^ ((uintptr_t)1 << order);
+        size_t npages = (size_t)1 << order;
+        if (page->state != PAGE_FREE || page->order != order) {
+            return "a block in a free list is not marked free with its order";
+        }
+        if (pfn & (npages - 1)) {
+            return "a free block is not aligned to its order";
+        }
+        if (page->prev != prev) {
+            return "a free list's back link is wrong";
+        }
+        if (page->ndirty != npages - fresh_count(pfn, npages) || (kind == KIND_DIRTY) != (page->ndirty != 0)) {
+            return "a free block is in the wrong list for its fresh pages";
+        }
+        if (group_of(pfn, order) != group) {
+            return "a free block is in the list of another group than its pageblock's";
+        }
+        if (order < MAX_ORDER && is_free_block(mate, order)) {
+            return "two free buddies coexist";
+        }
+        for (size_t i = 1; i < npages; i++) {
+            if (pagemap_page(pfn + i)->state == PAGE_FREE) {
+                return "a page inside a free block is itself marked free";
+            }
+        }
+        ++*count;
+        *ndirty += page->ndirty;
+    }
+    if ((buddy->orders[group][kind] >> order & 1) != (list->head != 0)) {
+        return "the summary of non-empty orders is wrong";
+    }
+    return list->tail == prev ? NULL : "a free list's tail is wrong";
+}
+
+const char *buddy_check(const struct buddy *buddy) {
+    size_t free_pages = 0, ndirty = 0;
+    for (unsigned order = 0; order < NORDERS; order++) {
+        size_t count = 0;
+        for (unsigned i = 0; i < GROUPS * KINDS; i++) {
+            const char *broken = check_list(buddy, order, i / KINDS, i % KINDS, &count, &ndirty);
+            if (broken) {
+                return broken;
+            }
+        }
+        if (count != buddy->area[order].nr_free) {
+            return "nr_free differs from the lists";
+        }
+        free_pages += count << order;
+    }
+    if (free_pages != buddy->free_pages || ndirty != buddy->dirty_pages) {
+        return "free or dirty page totals differ from the lists";
+    }
+    return NULL;
+}

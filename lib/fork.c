@@ -1,0 +1,74 @@
+#include "fork.h"
+
+#include <pthread.h>
+
+#include "lock.h"
+#include "mapping.h"
+#include "meta.h"
+#include "owner.h"
+#include "pagemap.h"
+#include "zone.h"
+
+/* A thread holds at most one lock of each rank. */
+#define RANKS 6
+
+static struct {
+    struct lock *mine[RANKS]; /* held by the forking thread before fork */
+    unsigned nmine;
+} forking;
+
+static void each_lock(void (*visit)(struct lock *lock)) {
+    owner_each_lock(visit);
+    zone_each_lock(visit);
+    visit(mapping_lock());
+    visit(pagemap_lock());
+    visit(meta_lock());
+}
+
+static bool is_mine(const struct lock *lock) {
+    for (unsigned i = 0; i < forking.nmine; i++) {
+        if (forking.mine[i] == lock) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void prepare_one(struct lock *lock) {
+    if (!lock_held(lock)) {
+        lock_take(lock);
+    } else if (forking.nmine < RANKS) {
+        forking.mine[forking.nmine++] = lock;
+    }
+}
+
+static void parent_one(struct lock *lock) {
+    if (!is_mine(lock)) {
+        lock_drop(lock);
+    }
+}
+
+static void child_one(struct lock *lock) {
+    if (!is_mine(lock)) {
+        lock_reset(lock);
+    }
+}
+
+static void fork_prepare(void) {
+    each_lock(prepare_one);
+}
+
+static void fork_parent(void) {
+    each_lock(parent_one);
+    forking.nmine = 0;
+}
+
+static void fork_child(void) {
+    each_lock(child_one);
+    owner_fork_child();
+    forking.nmine = 0;
+}
+
+void fork_init(void) {
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

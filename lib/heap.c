@@ -1,0 +1,248 @@
+#include "heap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fault.h"
+#include "fork.h"
+#include "mapping.h"
+#include "options.h"
+#include "remote.h"
+#include "run.h"
+#include "sys.h"
+#include "zone.h"
+
+/* Slow calls of a thread between two looks at the clock and the node. */
+#define TICK_CALLS 64
+
+/* Looks that must find the thread on another node before it moves there. */
+#define AWAY_MAX 4
+
+enum heap_state { HEAP_RAW, HEAP_READY };
+static _Atomic int heap_state;
+static struct lock heap_start_lock;
+
+/* Before the first slow call of any thread. Nothing here allocates. */
+static void heap_init(void) {
+    lock_take(&heap_start_lock);
+    if (atomic_load_explicit(&heap_state, memory_order_relaxed) == HEAP_RAW) {
+        options_read_environment();
+        pagemap_init();
+        zone_init();
+        owner_init();
+        atomic_store_explicit(&heap_state, HEAP_READY, memory_order_release);
+    }
+    lock_drop(&heap_start_lock);
+}
+
+static struct owner *heap_owner(void) {
+    if (unlikely(atomic_load_explicit(&heap_state, memory_order_acquire) != HEAP_READY)) {
+        heap_init();
+    }
+    return owner_get();
+}
+
+/* What must wait until the C library is up: registering fork handlers may allocate. */
+__attribute__((constructor(101))) static void heap_start(void) {
+    heap_owner();
+    fork_init();
+}
+
+static void heap_decay(struct owner *owner) {
+    uint64_t now = sys_now_ms();
+    if (options.decay_ms < 0 || now < owner->decayed_at + (uint64_t)options.decay_ms) {
+        return;
+    }
+    owner->decayed_at = now;
+    run_cache_flush(owner);
+    zone_decay(now);
+    mapping_decay(now);
+}
+
+static struct owner *heap_check_node(struct owner *owner) {
+    unsigned node = sys_node();
+    owner->away = node == owner->node || node >= NODES_MAX ? 0 : owner->away + 1;
+    if (owner->away < AWAY_MAX) {
+        return owner;
+    }
+    owner_migrate(owner, node);
+    return owner_have();
+}
+
+/* Paces the work that rides on slow calls. Returns the owner to go on with. */
+static struct owner *heap_tick(struct owner *owner) {
+    if (likely(++owner->slow_calls % TICK_CALLS)) {
+        return owner;
+    }
+    heap_decay(owner);
+    return zone_node_count() > 1 ? heap_check_node(owner) : owner;
+}
+
+static void *no_memory(void) {
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void *slab_alloc(struct owner *owner, unsigned class) {
+    if (likely(owner != NULL)) {
+        return magazine_refill(owner, class);
+    }
+    owner = owner_borrow();
+    if (!owner) {
+        return NULL;
+    }
+    void *p = magazine_take_one(owner, class);
+    owner_return(owner);
+    return p;
+}
+
+static void *large_alloc(struct owner *owner, size_t bytes, bool zero) {
+    if (bytes > PTRDIFF_MAX - BLOCK_BYTES) {
+        return NULL;
+    }
+    return bytes <= RUN_MAX ? run_alloc(owner, pages_of(bytes), 0, zero) : mapping_alloc(bytes, 1, zero);
+}
+
+void *heap_malloc_slow(size_t bytes) {
+    struct owner *owner = heap_owner();
+    if (owner) {
+        owner = heap_tick(owner);
+    }
+    void *p = bytes <= SLAB_MAX ? slab_alloc(owner, sizeclass_of(bytes)) : large_alloc(owner, bytes, false);
+    return likely(p != NULL) ? p : no_memory();
+}
+
+/* Not an object of ours: what is wrong with P? Does not return unless P is NULL. */
+static void free_of_nothing(void *p, uint32_t kind) {
+    if (p) {
+        bool freed = kind == TAG_FREED || kind == TAG_RUN_CACHED;
+        fault_pointer(freed ? "double free" : "free of a pointer that was not allocated here", p);
+    }
+}
+
+static void check_page_start(const void *p) {
+    if (unlikely((uintptr_t)p & (PAGE_BYTES - 1))) {
+        fault_pointer("free of a pointer inside an object", p);
+    }
+}
+
+void heap_free_slow(void *p) {
+    uint32_t tag = pagemap_tag(p);
+    if (!(tag >> TAG_CLASS_BITS) && tag != TAG_RUN && tag != TAG_MAPPING) {
+        free_of_nothing(p, tag);
+        return;
+    }
+    struct owner *owner = heap_owner();
+    if (owner) {
+        owner = heap_tick(owner);
+    }
+    if (tag == TAG_RUN) {
+        check_page_start(p);
+        run_free(owner, p);
+    } else if (tag == TAG_MAPPING) {
+        check_page_start(p);
+        mapping_free(p);
+    } else if (owner && (tag ^ owner_tag(owner)) < CLASS_COUNT) {
+        magazine_push_slow(owner, tag ^ owner_tag(owner), p);
+    } else {
+        remote_free(owner, tag, p);
+    }
+}
+
+void *heap_calloc(size_t n, size_t bytes) {
+    size_t total;
+    if (unlikely(__builtin_mul_overflow(n, bytes, &total))) {
+        return no_memory();
+    }
+    if (total > SLAB_MAX) {
+        struct owner *owner = heap_owner();
+        void *p = large_alloc(owner ? heap_tick(owner) : NULL, total, true);
+        return p ? p : no_memory();
+    }
+    void *p = heap_malloc(total);
+    return likely(p != NULL) ? memset(p, 0, total) : NULL;
+}
+
+void *heap_aligned(size_t align, size_t bytes) {
+    if (bytes <= SLAB_MAX && align <= PAGE_BYTES) {
+        unsigned class = sizeclass_aligned(bytes, align);
+        if (class < CLASS_COUNT) {
+            return heap_malloc(sizeclass_bytes(class));
+        }
+    }
+    if (bytes > PTRDIFF_MAX - BLOCK_BYTES || align > PTRDIFF_MAX / 2 || bytes > PTRDIFF_MAX - align) {
+        return no_memory();
+    }
+    struct owner *owner = heap_owner();
+    void *p;
+    if (bytes <= RUN_MAX && align <= BLOCK_BYTES) {
+        p = run_alloc(owner, max_size(pages_of(bytes), 1), order_of(pages_of(align)), false);
+    } else {
+        p = mapping_alloc(max_size(bytes, 1), align, false);
+    }
+    return p ? p : no_memory();
+}
+
+size_t heap_usable(const void *p) {
+    uint32_t tag = pagemap_tag(p);
+    if (tag >> TAG_CLASS_BITS) {
+        return slab_of(p)->bytes;
+    }
+    if (tag == TAG_RUN) {
+        return run_npages(p) << PAGE_SHIFT;
+    }
+    if (tag == TAG_MAPPING) {
+        return mapping_npages(p) << PAGE_SHIFT;
+    }
+    if (p) {
+        fault_pointer("size asked of a pointer that is not allocated", p);
+    }
+    return 0;
+}
+
+static void *move(void *p, size_t old_bytes, size_t bytes) {
+    void *to = heap_malloc(bytes);
+    if (to) {
+        memcpy(to, p, min_size(old_bytes, bytes));
+        heap_free(p);
+    }
+    return to;
+}
+
+void *heap_realloc(void *p, size_t bytes) {
+    uint32_t tag = pagemap_tag(p);
+    size_t usable = heap_usable(p);
+    if (tag >> TAG_CLASS_BITS) {
+        /* Shrinking to less than half moves, so that a large object does not keep a small one's memory. */
+        return bytes <= usable && (bytes >= usable / 2 || usable <= 2 * CLASS_GRANULE) ? p : move(p, usable, bytes);
+    }
+    check_page_start(p);
+    if (bytes > PTRDIFF_MAX - BLOCK_BYTES) {
+        return no_memory();
+    }
+    if (tag == TAG_RUN && bytes > SLAB_MAX && bytes <= RUN_MAX && run_resize(p, pages_of(bytes))) {
+        return p;
+    }
+    if (tag == TAG_MAPPING && bytes > RUN_MAX) {
+        void *to = mapping_resize(p, bytes);
+        return to ? to : no_memory();
+    }
+    return move(p, usable, bytes);
+}
+
+bool heap_trim(void) {
+    struct owner *owner = heap_owner();
+    if (owner) {
+        run_cache_flush(owner);
+        remote_flush(owner);
+        magazine_flush(owner, false);
+    }
+    for (uint32_t id = 1; id <= owner_count(); id++) {
+        struct owner *each = owner_by_id(id);
+        remote_return_inbox(each);
+        lock_take(&each->lock);
+        owner_drop_empty_slabs(each);
+        lock_drop(&each->lock);
+    }
+    return mapping_trim() + zone_trim() > 0;
+}

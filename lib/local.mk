@@ -1,0 +1,30 @@
+# libslabcore: everything but the malloc names. Unit tests and benches link it
+# statically, beside the C library's own malloc.
+
+noinst_LTLIBRARIES += libslabcore.la
+libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
+libslabcore_la_SOURCES = \
+	lib/api.c \
+	lib/base.h \
+	lib/buddy.c lib/buddy.h \
+	lib/check.c lib/check.h \
+	lib/fault.c lib/fault.h \
+	lib/fork.c lib/fork.h \
+	lib/heap.c lib/heap.h \
+	lib/lock.c lib/lock.h \
+	lib/magazine.c lib/magazine.h \
+	lib/mapping.c lib/mapping.h \
+	lib/meta.c lib/meta.h \
+	lib/options.c lib/options.h \
+	lib/owner.c lib/owner.h \
+	lib/pagemap.c lib/pagemap.h \
+	lib/region.c lib/region.h \
+	lib/remote.c lib/remote.h \
+	lib/run.c lib/run.h \
+	lib/sizeclass.c lib/sizeclass.h \
+	lib/slab.c lib/slab.h \
+	lib/stats.c lib/stats.h \
+	lib/sys.c lib/sys.h \
+	lib/zone.c lib/zone.h
+
+pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h

@@ -1,0 +1,291 @@
+/*
+ * Batch and residence are separate. A refill asks for a batch that doubles while the misses go on, up to
+ * BATCH_MAX objects or BATCH_BYTES: objects carved but not touched cost no memory. What a magazine may keep (its
+ * capacity) starts small and doubles when it overflows, up to options.magazine_max bytes. A full magazine that may not
+ * grow gives its older half back to the slabs, so both directions have slack.
+ *
+ * All magazines of the process together hold at most the objects of a budget counted in pages pinned: an object pins at
+ * least its page, whatever its size. A magazine that gets no slots works with none: one object at a time.
+ */
+#include "magazine.h"
+
+#include <string.h>
+
+#include "fault.h"
+#include "meta.h"
+#include "options.h"
+#include "region.h"
+#include "remote.h"
+
+#define CAPACITY_FIRST 7
+#define CAPACITY_MAX 511
+#define BATCH_FIRST 4
+#define BATCH_MAX 64
+#define BATCH_BYTES ((size_t)8 << 10)
+
+/* The pages that all magazines may pin: this many, and a share of the heap. */
+#define BUDGET_PAGES (((size_t)64 << 20) >> PAGE_SHIFT)
+#define BUDGET_SHARE 8
+
+static void *const magazine_nil[1];
+
+const struct magazines magazines_none = {
+    .tag = OWNER_NONE_TAG,
+    .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil, (void **)magazine_nil}},
+};
+
+__thread struct magazines *magazines_self = MAGAZINES_NONE;
+
+static _Atomic size_t pinned_pages;
+
+static size_t pages_pinned(unsigned class, size_t nobjects) {
+    return nobjects * pages_of(sizeclass_bytes(class));
+}
+
+static bool budget_take(unsigned class, size_t nobjects) {
+    size_t budget = BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE;
+    size_t pages = pages_pinned(class, nobjects);
+    if (atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed) + pages <= budget) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&pinned_pages, pages, memory_order_relaxed);
+    return false;
+}
+
+static void budget_return(unsigned class, size_t nobjects) {
+    atomic_fetch_sub_explicit(&pinned_pages, pages_pinned(class, nobjects), memory_order_relaxed);
+}
+
+static size_t capacity_max(unsigned class) {
+    size_t most = options.magazine_max / sizeclass_bytes(class);
+    size_t capacity = CAPACITY_FIRST;
+    while (capacity < CAPACITY_MAX && 2 * capacity + 1 <= most) {
+        capacity = 2 * capacity + 1;
+    }
+    return capacity;
+}
+
+static size_t slots_bytes(size_t capacity) {
+    return (capacity + 1) * sizeof(void *);
+}
+
+static void **magazine_base(const struct owner *owner, unsigned class) {
+    return owner->magazines.of[class].limit - owner->cache[class].capacity;
+}
+
+size_t magazine_count(const struct owner *owner, unsigned class) {
+    const struct magazine *m = &owner->magazines.of[class];
+    return (size_t)(m->top - (m->limit - owner->cache[class].capacity));
+}
+
+void magazine_init(struct owner *owner) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        owner->magazines.of[class] = (struct magazine){(void **)magazine_nil, (void **)magazine_nil};
+    }
+}
+
+/* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
+static bool magazine_grow(struct owner *owner, unsigned class) {
+    struct magazine *m = &owner->magazines.of[class];
+    struct owner_cache *cache = &owner->cache[class];
+    size_t old = cache->capacity, grown = old ? 2 * old + 1 : CAPACITY_FIRST;
+    if (grown > capacity_max(class) || !budget_take(class, grown - old)) {
+        return false;
+    }
+    void **slots = meta_alloc_dirty(slots_bytes(grown));
+    if (!slots) {
+        budget_return(class, grown - old);
+        return false;
+    }
+    size_t count = magazine_count(owner, class);
+    void **before = magazine_base(owner, class);
+    slots[0] = NULL;
+    memcpy(slots + 1, before + 1, count * sizeof *slots);
+    m->top = slots + count;
+    m->limit = slots + grown;
+    cache->capacity = (uint16_t)grown;
+    if (old) {
+        meta_free(before, slots_bytes(old));
+    }
+    return true;
+}
+
+static void magazine_drop_slots(struct owner *owner, unsigned class) {
+    size_t capacity = owner->cache[class].capacity;
+    if (!capacity) {
+        return;
+    }
+    void **base = magazine_base(owner, class);
+    owner->magazines.of[class] = (struct magazine){(void **)magazine_nil, (void **)magazine_nil};
+    owner->cache[class].capacity = 0;
+    owner->cache[class].batch = 0;
+    meta_free(base, slots_bytes(capacity));
+    budget_return(class, capacity);
+}
+
+/* Up to N objects of own slabs into the end of OUT, first to be used last. With the lock. */
+static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, size_t n) {
+    size_t left = n;
+    for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY && left; bin++) {
+        struct slab *slab;
+        while (left && (slab = owner->cache[class].list[bin])) {
+            left -= slab_take(slab, out, left);
+            owner_file_slab(owner, slab);
+        }
+    }
+    return n - left;
+}
+
+static struct slab *slab_for(struct owner *owner, unsigned class) {
+    struct slab *slab = owner_steal_slab(owner, class);
+    if (slab) {
+        return slab;
+    }
+    /* Each doubling of the class's slabs in this owner doubles the size of the next one. */
+    unsigned generation = 31 - (unsigned)__builtin_clz(owner->cache[class].nslabs + 1u);
+    return slab_create(owner, owner_tag(owner), owner->node, class, generation);
+}
+
+/* As take_from_slabs, getting a slab when there is no object left. Without the lock. */
+static size_t take(struct owner *owner, unsigned class, void **out, size_t n) {
+    lock_take(&owner->lock);
+    size_t got = take_from_slabs(owner, class, out, n);
+    lock_drop(&owner->lock);
+    if (got) {
+        return got;
+    }
+    struct slab *slab = slab_for(owner, class);
+    if (!slab) {
+        return 0;
+    }
+    lock_take(&owner->lock);
+    got = slab_take(slab, out, n);
+    owner->cache[class].nslabs++;
+    owner_file_slab(owner, slab);
+    lock_drop(&owner->lock);
+    return got;
+}
+
+void *magazine_take_one(struct owner *owner, unsigned class) {
+    void *p;
+    return take(owner, class, &p, 1) ? p : NULL;
+}
+
+static size_t next_batch(struct owner *owner, unsigned class) {
+    struct owner_cache *cache = &owner->cache[class];
+    size_t most = min_size(BATCH_MAX, max_size(1, BATCH_BYTES / sizeclass_bytes(class)));
+    size_t batch = min_size(cache->batch ? 2 * (size_t)cache->batch : BATCH_FIRST, most);
+    if (batch > cache->capacity) {
+        magazine_grow(owner, class);
+    }
+    batch = min_size(batch, cache->capacity);
+    cache->batch = (uint8_t)batch;
+    return batch;
+}
+
+void *magazine_refill(struct owner *owner, unsigned class) {
+    struct magazine *m = &owner->magazines.of[class];
+    if (atomic_load_explicit(&owner->inbox, memory_order_relaxed)) {
+        remote_receive(owner);
+    }
+    if (*m->top) {
+        return *m->top--;
+    }
+    size_t batch = next_batch(owner, class);
+    if (!batch) {
+        return magazine_take_one(owner, class);
+    }
+    void **slots = magazine_base(owner, class) + 1;
+    size_t got = take(owner, class, slots, batch);
+    if (!got) {
+        return NULL;
+    }
+    memmove(slots, slots + (batch - got), got * sizeof *slots);
+    m->top = slots + got - 2;
+    return slots[got - 1];
+}
+
+/* The N oldest objects go back to their slabs. */
+static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
+    struct magazine *m = &owner->magazines.of[class];
+    void **slots = magazine_base(owner, class) + 1;
+    struct slab *slab = NULL;
+    lock_take(&owner->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct slab *of = slab_of(slots[i]);
+        if (of != slab) {
+            if (slab) {
+                owner_file_slab(owner, slab);
+            }
+            slab = of;
+        }
+        slab_give(slab, slots[i]);
+    }
+    if (slab) {
+        owner_file_slab(owner, slab);
+    }
+    lock_drop(&owner->lock);
+    size_t count = magazine_count(owner, class);
+    memmove(slots, slots + n, (count - n) * sizeof *slots);
+    m->top -= n;
+}
+
+bool magazine_try_push(struct owner *owner, unsigned class, void *p) {
+    struct magazine *m = &owner->magazines.of[class];
+    if (m->top == m->limit) {
+        return false;
+    }
+    *++m->top = p;
+    return true;
+}
+
+void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
+    struct magazine *m = &owner->magazines.of[class];
+    struct slab *slab = slab_of(p);
+    long index = slab_index(slab, p);
+    if (index < 0) {
+        fault_pointer("free of a pointer inside an object", p);
+    }
+    if (*m->top == p || slab_is_free(slab, (size_t)index)) {
+        fault_pointer("double free", p);
+    }
+    owner->cache[class].batch /= 2; /* a run of frees: the next misses are not consecutive */
+    if (m->top == m->limit && !magazine_grow(owner, class)) {
+        size_t count = magazine_count(owner, class);
+        magazine_drain(owner, class, count - count / 2);
+    }
+    if (!magazine_try_push(owner, class, p)) {
+        lock_take(&owner->lock);
+        slab_give(slab, p);
+        owner_file_slab(owner, slab);
+        lock_drop(&owner->lock);
+    }
+}
+
+void magazine_flush(struct owner *owner, bool release) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        size_t count = magazine_count(owner, class);
+        if (count) {
+            magazine_drain(owner, class, count);
+        }
+        if (release) {
+            magazine_drop_slots(owner, class);
+        }
+    }
+}
+
+void magazine_fork_child(const struct owner *self) {
+    size_t pinned = 0;
+    for (unsigned class = 0; self && class < CLASS_COUNT; class ++) {
+        pinned += pages_pinned(class, self->cache[class].capacity);
+    }
+    atomic_store_explicit(&pinned_pages, pinned, memory_order_relaxed);
+}
+
+void magazine_abandon(struct owner *owner) {
+    magazine_init(owner);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        owner->cache[class].capacity = 0;
+        owner->cache[class].batch = 0;
+    }
+}

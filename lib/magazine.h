@@ -1,0 +1,74 @@
+/*
+ * magazine.h: the fast path. Everything that runs on nearly every malloc and free is on this page.
+ *
+ * pop:   class -> magazine -> *top; NULL means empty.
+ * push:  the page's tag XOR our tag is the class if the object belongs to one of our slabs; anything else
+ *        (another owner's, a run, a mapping, foreign, NULL) comes out >= CLASS_COUNT, by construction of the
+ *        tags. The same object as on top is an immediate double free.
+ *
+ * No lock, no atomic read-modify-write, no counter, and the object itself is never touched. Both use one TLS
+ * pointer, which starts at magazines that are always empty and whose tag matches nothing.
+ */
+#ifndef SLABMALLOC_MAGAZINE_H
+#define SLABMALLOC_MAGAZINE_H
+
+#include "owner.h"
+
+/* An object of the class of BYTES (<= SLAB_MAX), or NULL: magazine_refill. */
+static inline void *magazine_pop(size_t bytes) {
+    struct magazine *m = &magazines_self->of[sizeclass_of(bytes)];
+    void **top = m->top, *p = *top;
+    if (likely(p != NULL)) {
+        m->top = top - 1;
+    }
+    return p;
+}
+
+/* True: P was one of ours and is in its magazine now. False: magazine_push_slow or another kind of free. */
+static inline bool magazine_push(void *p) {
+    struct magazines *self = magazines_self;
+    uint32_t class = pagemap_tag(p) ^ self->tag;
+    if (unlikely(class >= CLASS_COUNT)) {
+        return false;
+    }
+    struct magazine *m = &self->of[class];
+    void **top = m->top;
+    if (unlikely(top == m->limit) || unlikely(*top == p)) {
+        return false;
+    }
+    top[1] = p;
+    m->top = top + 1;
+    return true;
+}
+
+/* Slow paths. */
+
+/* Fills the empty magazine of CLASS: from the inbox, own slabs, a slab of an idle owner, a new slab. Returns one object;
+ * NULL: no memory. */
+void *magazine_refill(struct owner *owner, unsigned class);
+
+/* One object without a magazine: for a borrowed owner. NULL: no memory. */
+void *magazine_take_one(struct owner *owner, unsigned class);
+
+/* P is OWNER's object of CLASS and its magazine is full, or has P on top: grows or drains it, or aborts. */
+void magazine_push_slow(struct owner *owner, unsigned class, void *p);
+
+/* P goes on its magazine unless that is full. */
+bool magazine_try_push(struct owner *owner, unsigned class, void *p);
+
+/* Everything in OWNER's magazines goes back to the slabs; with RELEASE the slots are freed too. */
+void magazine_flush(struct owner *owner, bool release);
+
+/* Objects in OWNER's magazine of CLASS (exact for the calling thread's own, a guess for others'). */
+size_t magazine_count(const struct owner *owner, unsigned class);
+
+/* In a fork child: OWNER's magazines are as another thread left them in mid-step; forget objects and slots. */
+void magazine_abandon(struct owner *owner);
+
+/* In a fork child: only SELF's magazines (NULL: none) still count against the budget. */
+void magazine_fork_child(const struct owner *self);
+
+/* Magazines of no slots, for a new owner. */
+void magazine_init(struct owner *owner);
+
+#endif

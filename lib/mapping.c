@@ -1,0 +1,301 @@
+#include "mapping.h"
+
+#include <string.h>
+
+#include "lock.h"
+#include "options.h"
+#include "pagemap.h"
+#include "region.h"
+#include "sys.h"
+#include "zone.h"
+
+#define CACHE_SLOTS 32
+
+/* A rest smaller than this stays with the request rather than in the cache. */
+#define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
+
+struct extent {
+    uintptr_t pfn;
+    size_t npages; /* 0: free slot */
+    uint64_t freed_at; /* ms */
+    bool huge; /* advised: extents of different advice are never one */
+};
+
+static struct {
+    struct lock lock;
+    struct extent slot[CACHE_SLOTS];
+    size_t pages; /* in all slots */
+    size_t live_pages, live_count;
+} cache;
+
+static void extent_unmap(struct extent extent) {
+    if (!sys_unmap(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT)) {
+        region_account(-(ptrdiff_t)(extent.npages << PAGE_SHIFT));
+    } else {
+        /* Refused (the cut would need one map area too many): at least the memory goes back. */
+        region_purge(extent.pfn, extent.npages);
+    }
+}
+
+static void live_count(ptrdiff_t npages, ptrdiff_t count) {
+    lock_take(&cache.lock);
+    cache.live_pages += (size_t)npages;
+    cache.live_count += (size_t)count;
+    lock_drop(&cache.lock);
+}
+
+static void *mapping_mark(struct extent extent) {
+    struct page *page = pagemap_page(extent.pfn);
+    page->state = PAGE_MAPPING;
+    page->link = extent.npages & (((uint64_t)1 << 48) - 1);
+    page->ndirty = extent.huge;
+    pagemap_set_tag(extent.pfn, TAG_MAPPING);
+    return pfn_pointer(extent.pfn);
+}
+
+static struct extent mapping_extent(const void *p) {
+    const struct page *page = pagemap_page(pointer_pfn(p));
+    ASSERT(page->state == PAGE_MAPPING);
+    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .huge = page->ndirty};
+}
+
+static void mapping_unmark(const void *p) {
+    pagemap_set_tag(pointer_pfn(p), TAG_FREED);
+}
+
+size_t mapping_npages(const void *p) {
+    return mapping_extent(p).npages;
+}
+
+/* The smallest extent of at least NPAGES that starts at ALIGN, else the largest one. With the lock. */
+static struct extent *cache_find(size_t npages, size_t align) {
+    struct extent *fit = NULL, *largest = NULL;
+    for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
+        if (!e->npages || (e->pfn << PAGE_SHIFT) & (align - 1)) {
+            continue;
+        }
+        if (e->npages >= npages && (!fit || e->npages < fit->npages)) {
+            fit = e;
+        }
+        if (!largest || e->npages > largest->npages) {
+            largest = e;
+        }
+    }
+    return fit ? fit : largest;
+}
+
+/* Takes an extent out for a request of NPAGES: the head of a large enough one, or all of a smaller one. */
+static struct extent cache_take(size_t npages, size_t align) {
+    struct extent taken = {0};
+    lock_take(&cache.lock);
+    struct extent *e = cache_find(npages, align);
+    if (e) {
+        taken = *e;
+        if (e->npages >= npages + SPLIT_LEAST_PAGES) {
+            taken.npages = npages;
+            e->pfn += npages;
+            e->npages -= npages;
+        } else {
+            e->npages = 0;
+        }
+        cache.pages -= taken.npages;
+    }
+    lock_drop(&cache.lock);
+    return taken;
+}
+
+/* Merges EXTENT with neighbours in the cache. With the lock. */
+static struct extent absorb_neighbours(struct extent extent) {
+    for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
+        if (!e->npages || e->huge != extent.huge) {
+            continue;
+        }
+        bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
+        if (before || after) {
+            extent.pfn = before ? e->pfn : extent.pfn;
+            extent.npages += e->npages;
+            cache.pages -= e->npages;
+            e->npages = 0;
+        }
+    }
+    return extent;
+}
+
+/* A free slot, or that of the extent freed first, which then is to be unmapped. With the lock. */
+static struct extent *oldest_slot(void) {
+    struct extent *oldest = cache.slot;
+    for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
+        if (!e->npages) {
+            return e;
+        }
+        if (e->freed_at < oldest->freed_at) {
+            oldest = e;
+        }
+    }
+    return oldest;
+}
+
+/* Puts EXTENT in; returns an extent that must leave for it (npages 0: none). */
+static struct extent cache_put(struct extent extent) {
+    size_t most = options.map_cache >> PAGE_SHIFT;
+    if (extent.npages > most) {
+        return extent;
+    }
+    lock_take(&cache.lock);
+    extent = absorb_neighbours(extent);
+    struct extent *slot = oldest_slot(), out = *slot;
+    *slot = extent;
+    cache.pages += extent.npages - out.npages;
+    lock_drop(&cache.lock);
+    return out;
+}
+
+/* Takes the extent freed first out if the cache is over KEEP_PAGES or the extent was freed before BEFORE_MS. */
+static struct extent cache_evict(size_t keep_pages, uint64_t before_ms) {
+    struct extent out = {0};
+    lock_take(&cache.lock);
+    struct extent *oldest = NULL;
+    for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
+        if (e->npages && (!oldest || e->freed_at < oldest->freed_at)) {
+            oldest = e;
+        }
+    }
+    if (oldest && (cache.pages > keep_pages || oldest->freed_at < before_ms)) {
+        out = *oldest;
+        cache.pages -= out.npages;
+        oldest->npages = 0;
+    }
+    lock_drop(&cache.lock);
+    return out;
+}
+
+static size_t evict_all(size_t keep_pages, uint64_t before_ms) {
+    size_t total = 0;
+    for (struct extent out; (out = cache_evict(keep_pages, before_ms)).npages;) {
+        extent_unmap(out);
+        total += out.npages;
+    }
+    return total << PAGE_SHIFT;
+}
+
+/* EXTENT with NPAGES > its own, in place or with its page tables moved; npages 0: refused, nothing changed. */
+static struct extent extent_grow(struct extent extent, size_t npages) {
+    size_t old_bytes = extent.npages << PAGE_SHIFT, bytes = npages << PAGE_SHIFT;
+    if (sys_remap(pfn_pointer(extent.pfn), old_bytes, bytes, NULL)) {
+        region_account((ptrdiff_t)(bytes - old_bytes));
+        zone_shed(npages - extent.npages);
+        extent.npages = npages;
+        return extent;
+    }
+    /* Page tables move whole, and huge pages stay huge, only between aligned addresses. */
+    char *to = region_map_aligned(bytes, BLOCK_BYTES);
+    if (!to || !sys_remap(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
+        if (to) {
+            extent_unmap((struct extent){.pfn = pointer_pfn(to), .npages = npages});
+        }
+        return (struct extent){0};
+    }
+    region_account(-(ptrdiff_t)old_bytes);
+    zone_shed(npages - extent.npages);
+    extent.pfn = pointer_pfn(to);
+    extent.npages = npages;
+    return extent;
+}
+
+static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
+    size_t bytes = npages << PAGE_SHIFT;
+    void *p = region_map_aligned(bytes, align);
+    if (!p) {
+        return (struct extent){0};
+    }
+    zone_shed(npages);
+    /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
+    bool huge = !zero && region_wants_huge(0);
+    sys_advise(p, bytes, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
+    return (struct extent){.pfn = pointer_pfn(p), .npages = npages, .huge = huge};
+}
+
+void *mapping_alloc(size_t bytes, size_t align, bool zero) {
+    size_t npages = pages_of(bytes);
+    align = max_size(align, BLOCK_BYTES);
+    struct extent extent = cache_take(npages, align);
+    size_t dirty = min_size(extent.npages, npages);
+    if (extent.npages && extent.npages < npages) {
+        struct extent grown = align == BLOCK_BYTES ? extent_grow(extent, npages) : (struct extent){0};
+        if (!grown.npages) {
+            extent_unmap(extent);
+        }
+        extent = grown;
+    }
+    if (!extent.npages) {
+        dirty = 0;
+        extent = extent_fresh(npages, align, zero);
+    }
+    if (!extent.npages && mapping_trim()) {
+        extent = extent_fresh(npages, align, zero);
+    }
+    if (!extent.npages) {
+        return NULL;
+    }
+    live_count((ptrdiff_t)extent.npages, 1);
+    void *p = mapping_mark(extent);
+    return zero && dirty ? memset(p, 0, min_size(bytes, dirty << PAGE_SHIFT)) : p;
+}
+
+void mapping_free(void *p) {
+    struct extent extent = mapping_extent(p);
+    mapping_unmark(p);
+    live_count(-(ptrdiff_t)extent.npages, -1);
+    extent.freed_at = sys_now_ms();
+    struct extent out = cache_put(extent);
+    if (out.npages) {
+        extent_unmap(out);
+    }
+    evict_all(options.map_cache >> PAGE_SHIFT, 0);
+}
+
+/* The pages beyond NPAGES go back to the kernel at once: whoever shrinks a large block wants the memory. */
+static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
+    extent_unmap((struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages});
+    live_count((ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
+    extent.npages = npages;
+    mapping_mark(extent);
+    return p;
+}
+
+void *mapping_resize(void *p, size_t bytes) {
+    struct extent extent = mapping_extent(p);
+    size_t npages = pages_of(bytes);
+    if (npages <= extent.npages) {
+        return npages < extent.npages ? mapping_shrink(p, extent, npages) : p;
+    }
+    mapping_unmark(p); /* before the address can become somebody else's */
+    struct extent grown = extent_grow(extent, npages);
+    if (!grown.npages) {
+        mapping_mark(extent);
+        return NULL;
+    }
+    live_count((ptrdiff_t)(npages - extent.npages), 0);
+    return mapping_mark(grown);
+}
+
+void mapping_decay(uint64_t now_ms) {
+    if (options.decay_ms >= 0 && cache.pages) {
+        evict_all(SIZE_MAX, now_ms - min_size(now_ms, (size_t)options.decay_ms));
+    }
+}
+
+size_t mapping_trim(void) {
+    return evict_all(0, 0);
+}
+
+struct mapping_totals mapping_totals(void) {
+    lock_take(&cache.lock);
+    struct mapping_totals totals = {cache.live_pages << PAGE_SHIFT, cache.live_count, cache.pages << PAGE_SHIFT};
+    lock_drop(&cache.lock);
+    return totals;
+}
+
+struct lock *mapping_lock(void) {
+    return &cache.lock;
+}

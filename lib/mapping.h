@@ -1,0 +1,44 @@
+/*
+ * mapping.h: own mappings, for requests above a pageblock.
+ *
+ * A mapping is pageblock aligned; its first page has the tag and the length, so the page map needs a leaf for it
+ * but no zone. realloc grows in place or by moving page tables (mremap), never by copying.
+ *
+ * Freed mappings wait in a cache, at most options.map_cache bytes, for the next request: their pages are
+ * resident, and touching new ones costs more than anything else here. A request takes the smallest that is large
+ * enough and leaves the rest cached, or grows the largest that is not. Neighbours in the cache are one entry. What
+ * nobody took for options.decay_ms is unmapped.
+ *
+ * Lock: mapping (rank 4), for the cache alone; never held across a system call: entries are taken out first.
+ */
+#ifndef SLABMALLOC_MAPPING_H
+#define SLABMALLOC_MAPPING_H
+
+#include "base.h"
+
+/* BYTES > RUN_MAX, or ALIGN (a power of two) > BLOCK_BYTES. ZERO: reads zero. NULL: no memory. */
+void *mapping_alloc(size_t bytes, size_t align, bool zero);
+
+/* P is the start of a live mapping (its tag said so). */
+void mapping_free(void *p);
+
+size_t mapping_npages(const void *p);
+
+/* The mapping with room for BYTES, moved if it must be; NULL: no memory, nothing changed. */
+void *mapping_resize(void *p, size_t bytes);
+
+/* Unmaps what has been in the cache for the decay interval. */
+void mapping_decay(uint64_t now_ms);
+
+/* Unmaps the whole cache; returns its bytes. */
+size_t mapping_trim(void);
+
+/* Bytes of live mappings, their number, and bytes in the cache. */
+struct mapping_totals {
+    size_t live_bytes, live_count, cached_bytes;
+};
+struct mapping_totals mapping_totals(void);
+
+struct lock *mapping_lock(void);
+
+#endif

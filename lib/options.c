@@ -1,0 +1,138 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+
+struct options options = {
+    .hugepages = true,
+    .huge_threshold = (size_t)32 << 20,
+    .decay_ms = 500,
+    .magazine_max = (size_t)32 << 10,
+    .map_cache = (size_t)16 << 20,
+};
+
+struct span {
+    const char *text;
+    size_t length;
+};
+
+static bool span_is(struct span s, const char *word) {
+    return s.length == strlen(word) && !memcmp(s.text, word, s.length);
+}
+
+static bool parse_onoff(struct span value, void *field) {
+    bool on = span_is(value, "auto");
+    if (!on && !span_is(value, "off")) {
+        return false;
+    }
+    *(bool *)field = on;
+    return true;
+}
+
+static bool parse_number(struct span value, uint64_t *number) {
+    uint64_t n = 0;
+    if (!value.length) {
+        return false;
+    }
+    for (size_t i = 0; i < value.length; i++) {
+        unsigned digit = (unsigned)(value.text[i] - '0');
+        if (digit > 9 || n > (uint64_t)INT64_MAX / 10 - 1) {
+            return false;
+        }
+        n = n * 10 + digit;
+    }
+    *number = n;
+    return true;
+}
+
+static bool parse_bytes(struct span value, void *field) {
+    unsigned shift = 0;
+    if (value.length) {
+        switch (value.text[value.length - 1]) {
+        case 'k':
+        case 'K':
+            shift = 10;
+            break;
+        case 'm':
+        case 'M':
+            shift = 20;
+            break;
+        case 'g':
+        case 'G':
+            shift = 30;
+            break;
+        default:
+            break;
+        }
+    }
+    value.length -= shift != 0;
+    uint64_t n;
+    if (!parse_number(value, &n) || n > (SIZE_MAX >> 1) >> shift) {
+        return false;
+    }
+    *(size_t *)field = (size_t)n << shift;
+    return true;
+}
+
+static bool parse_ms(struct span value, void *field) {
+    uint64_t n;
+    if (span_is(value, "-1")) {
+        *(int64_t *)field = -1;
+        return true;
+    }
+    if (!parse_number(value, &n) || n > INT32_MAX) {
+        return false;
+    }
+    *(int64_t *)field = (int64_t)n;
+    return true;
+}
+
+static const struct option {
+    const char *key;
+    bool (*parse)(struct span value, void *field);
+    void *field;
+} table[] = {
+    {"hugepages", parse_onoff, &options.hugepages},
+    {"huge_threshold", parse_bytes, &options.huge_threshold},
+    {"decay_ms", parse_ms, &options.decay_ms},
+    {"magazine_max", parse_bytes, &options.magazine_max},
+    {"map_cache", parse_bytes, &options.map_cache},
+};
+
+static void option_apply(struct span pair) {
+    const char *colon = memchr(pair.text, ':', pair.length);
+    struct span key = {pair.text, colon ? (size_t)(colon - pair.text) : pair.length};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (!span_is(key, table[i].key)) {
+            continue;
+        }
+        struct span value = {colon + 1, pair.length - key.length - 1};
+        if (!colon || !table[i].parse(value, table[i].field)) {
+            fault_warn("SLABMALLOC_CONF: bad value in", pair.text, pair.length, "ignored");
+        }
+        return;
+    }
+    fault_warn("SLABMALLOC_CONF: unknown key", key.text, key.length, "ignored");
+}
+
+void options_parse(const char *text) {
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        if (length) {
+            option_apply((struct span){text, length});
+        }
+        text += length + (text[length] == ',');
+    }
+}
+
+void options_read_environment(void) {
+    const char *text = secure_getenv("SLABMALLOC_CONF");
+    if (text) {
+        options_parse(text);
+    }
+}

@@ -1,0 +1,39 @@
+/*
+ * options.h: SLABMALLOC_CONF=key:value,...
+ *
+ *   key             values          default  who should change it
+ *   hugepages       auto|off        auto     off: a program whose resident memory matters more than its speed
+ *   huge_threshold  bytes (K M G)   32M      heap size from which new memory is advised for huge pages; lower it
+ *                                            for a heap known to be filled densely
+ *   decay_ms        milliseconds    500      how long unused memory stays resident; 0 gives it back at the next
+ *                                            slow path, for programs that share a tight machine; -1 never, for
+ *                                            benchmarks and real-time loops
+ *   magazine_max    bytes (K M)     32K      most bytes of one size class a thread keeps; lower it for thousands
+ *                                            of threads, raise it for few threads with large batches
+ *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse
+ *
+ * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
+ * like). An unknown key or a bad value is named on stderr once, and ignored.
+ */
+#ifndef SLABMALLOC_OPTIONS_H
+#define SLABMALLOC_OPTIONS_H
+
+#include "base.h"
+
+struct options {
+    bool hugepages;
+    size_t huge_threshold;
+    int64_t decay_ms;
+    size_t magazine_max;
+    size_t map_cache;
+};
+
+extern struct options options;
+
+/* Applies TEXT ("key:value,key:value") over the present values. Warns on stderr, never fails. */
+void options_parse(const char *text);
+
+/* Applies the environment, unless the process runs in secure mode. */
+void options_read_environment(void);
+
+#endif

@@ -1,0 +1,331 @@
+#include "owner.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "magazine.h"
+#include "meta.h"
+#include "remote.h"
+#include "run.h"
+#include "sys.h"
+#include "zone.h"
+
+static struct {
+    _Atomic uint32_t count;
+    struct lock lock; /* rank 1, as the depots: creation of owners */
+    _Atomic(struct owner *) by_id[OWNERS_MAX];
+    pthread_key_t key;
+    bool key_valid;
+} owners;
+
+static struct depot {
+    struct lock lock;
+    struct owner *idle;
+    _Atomic uint32_t partial[(CLASS_COUNT + 31) / 32]; /* bit: an idle owner may have free objects of the class */
+} depots[NODES_MAX];
+
+/* Exit handlers run in rounds, and those of other keys may allocate: this thread's owner stays until this many of ours
+ * ran. One round is left for handlers that come later still. */
+#define THREAD_GONE (PTHREAD_DESTRUCTOR_ITERATIONS - 1)
+
+/* How many times this thread's exit handler ran. */
+static __thread unsigned char thread_phase __attribute__((tls_model("initial-exec")));
+
+uint32_t owner_count(void) {
+    return atomic_load_explicit(&owners.count, memory_order_acquire);
+}
+
+struct owner *owner_by_id(uint32_t id) {
+    return atomic_load_explicit(&owners.by_id[id], memory_order_acquire);
+}
+
+struct owner *owner_of_tag(uint32_t tag) {
+    return owner_by_id(tag >> TAG_CLASS_BITS);
+}
+
+static unsigned this_node(void) {
+    unsigned node = zone_node_count() > 1 ? sys_node() : 0;
+    return node < NODES_MAX ? node : 0;
+}
+
+static struct owner *owner_create(unsigned node) {
+    lock_take(&owners.lock);
+    uint32_t id = owner_count() + 1;
+    struct owner *owner = id < OWNERS_MAX ? meta_alloc(sizeof *owner) : NULL;
+    if (owner) {
+        owner->magazines.tag = id << TAG_CLASS_BITS;
+        owner->node = node;
+        magazine_init(owner);
+        atomic_store_explicit(&owners.by_id[id], owner, memory_order_release);
+        atomic_store_explicit(&owners.count, id, memory_order_release);
+    }
+    lock_drop(&owners.lock);
+    return owner;
+}
+
+/* An idle owner of NODE, or a new one; active from now on. NULL: no memory. */
+static struct owner *owner_adopt(unsigned node) {
+    struct depot *depot = &depots[node];
+    lock_take(&depot->lock);
+    struct owner *owner = depot->idle;
+    if (owner) {
+        depot->idle = owner->next_idle;
+    }
+    lock_drop(&depot->lock);
+    if (!owner) {
+        owner = owner_create(node);
+    }
+    if (owner) {
+        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_seq_cst);
+    }
+    return owner;
+}
+
+static void depot_add(struct owner *owner) {
+    struct depot *depot = &depots[owner->node];
+    lock_take(&depot->lock);
+    owner->next_idle = depot->idle;
+    depot->idle = owner;
+    lock_drop(&depot->lock);
+}
+
+static void announce_all(struct owner *owner) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        const struct owner_cache *cache = &owner->cache[class];
+        if (cache->list[SLAB_BUSY] || cache->list[SLAB_SPARSE] || cache->list[SLAB_EMPTY]) {
+            owner_announce(owner, class);
+        }
+    }
+}
+
+/* The thread that owned it is done with it. */
+static void owner_release(struct owner *owner) {
+    run_cache_flush(owner);
+    remote_flush(owner);
+    if (owner->spare) {
+        meta_free(owner->spare, sizeof(struct remote_magazine));
+        owner->spare = NULL;
+    }
+    magazine_flush(owner, true);
+    atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_seq_cst);
+    remote_return_inbox(owner);
+    lock_take(&owner->lock);
+    owner_drop_empty_slabs(owner);
+    lock_drop(&owner->lock);
+    announce_all(owner);
+    depot_add(owner);
+}
+
+static void thread_exit(void *arg) {
+    struct owner *owner = arg;
+    if (++thread_phase < THREAD_GONE) {
+        pthread_setspecific(owners.key, owner);
+        return;
+    }
+    owner = (struct owner *)magazines_self; /* migration may have changed it */
+    magazines_self = MAGAZINES_NONE;
+    owner_release(owner);
+}
+
+void owner_init(void) {
+    owners.key_valid = !pthread_key_create(&owners.key, thread_exit);
+}
+
+struct owner *owner_have(void) {
+    struct magazines *self = magazines_self;
+    return self->tag == OWNER_NONE_TAG ? NULL : (struct owner *)self;
+}
+
+struct owner *owner_get(void) {
+    struct owner *owner = owner_have();
+    if (likely(owner != NULL) || thread_phase == THREAD_GONE) {
+        return owner;
+    }
+    owner = owner_adopt(this_node());
+    if (owner) {
+        magazines_self = &owner->magazines;
+        /* May call calloc, which finds the owner in place. */
+        if (owners.key_valid) {
+            pthread_setspecific(owners.key, owner);
+        }
+    }
+    return owner;
+}
+
+struct owner *owner_borrow(void) {
+    return owner_adopt(this_node());
+}
+
+void owner_return(struct owner *owner) {
+    owner_release(owner);
+}
+
+void owner_migrate(struct owner *owner, unsigned node) {
+    struct owner *next = owner_adopt(node);
+    if (next) {
+        magazines_self = &next->magazines;
+        owner_release(owner);
+    }
+}
+
+static void list_remove(struct owner_cache *cache, struct slab *slab) {
+    if (slab->prev) {
+        slab->prev->next = slab->next;
+    } else {
+        cache->list[slab->bin] = slab->next;
+    }
+    if (slab->next) {
+        slab->next->prev = slab->prev;
+    }
+    cache->nempty -= slab->bin == SLAB_EMPTY;
+}
+
+static void list_insert(struct owner_cache *cache, struct slab *slab, enum slab_bin bin) {
+    struct slab **head = &cache->list[bin];
+    slab->bin = (uint8_t)bin;
+    slab->prev = NULL;
+    slab->next = *head;
+    if (*head) {
+        (*head)->prev = slab;
+    }
+    *head = slab;
+    cache->nempty += bin == SLAB_EMPTY;
+}
+
+static enum slab_bin bin_of(const struct slab *slab) {
+    if (!slab->nfree) {
+        return SLAB_FULL;
+    }
+    if (slab->nfree == slab->nobjects) {
+        return SLAB_EMPTY;
+    }
+    return 2 * slab->nfree > slab->nobjects ? SLAB_SPARSE : SLAB_BUSY;
+}
+
+bool owner_file_slab(struct owner *owner, struct slab *slab) {
+    ASSERT(lock_held(&owner->lock) && slab->owner == owner);
+    struct owner_cache *cache = &owner->cache[slab->class];
+    enum slab_bin bin = bin_of(slab), before = slab->bin;
+    if (bin == before) {
+        return false;
+    }
+    if (before != SLAB_UNFILED) {
+        list_remove(cache, slab);
+    }
+    if (bin == SLAB_EMPTY && cache->nempty) {
+        cache->nslabs--;
+        slab_destroy(slab);
+        return false;
+    }
+    list_insert(cache, slab, bin);
+    return before == SLAB_FULL;
+}
+
+void owner_drop_empty_slabs(struct owner *owner) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct owner_cache *cache = &owner->cache[class];
+        while (cache->nempty) {
+            struct slab *slab = cache->list[SLAB_EMPTY];
+            list_remove(cache, slab);
+            cache->nslabs--;
+            slab_destroy(slab);
+        }
+    }
+}
+
+void owner_announce(const struct owner *owner, unsigned class) {
+    if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
+        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32,
+                                 memory_order_release);
+    }
+}
+
+/* With FROM's lock: its fullest slab with free objects, retagged for OWNER. */
+static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned class) {
+    struct owner_cache *cache = &from->cache[class];
+    for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY; bin++) {
+        struct slab *slab = cache->list[bin];
+        if (slab) {
+            list_remove(cache, slab);
+            cache->nslabs--;
+            slab->bin = SLAB_UNFILED;
+            slab_retag(slab, owner, owner_tag(owner));
+            return slab;
+        }
+    }
+    return NULL;
+}
+
+struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
+    struct depot *depot = &depots[owner->node];
+    _Atomic uint32_t *word = &depot->partial[class / 32];
+    uint32_t bit = 1u << class % 32;
+    if (likely(!(atomic_load_explicit(word, memory_order_relaxed) & bit))) {
+        return NULL;
+    }
+    /* Cleared before the walk: what becomes free behind its back sets it again. */
+    atomic_fetch_and_explicit(word, ~bit, memory_order_acquire);
+    struct slab *slab = NULL;
+    lock_take(&depot->lock);
+    for (struct owner *from = depot->idle; from && !slab; from = from->next_idle) {
+        lock_take(&from->lock);
+        slab = steal_from(from, owner, class);
+        lock_drop(&from->lock);
+    }
+    lock_drop(&depot->lock);
+    if (slab) {
+        atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
+    }
+    return slab;
+}
+
+void owner_each_lock(void (*visit)(struct lock *lock)) {
+    for (unsigned node = 0; node < NODES_MAX; node++) {
+        visit(&depots[node].lock);
+    }
+    /* The count is stable while the table's lock is held: before a visit that drops it, after one that takes it. */
+    uint32_t n = owner_count();
+    visit(&owners.lock);
+    n = lock_held(&owners.lock) ? owner_count() : n;
+    for (uint32_t id = 1; id <= n; id++) {
+        visit(&owner_by_id(id)->lock);
+    }
+}
+
+/* The owner of a thread that is not there: its slabs are sound (their locks were held across fork), but its magazines were
+ * read in mid-step; what they held stays out for ever. */
+static void owner_orphan(struct owner *owner) {
+    magazine_abandon(owner);
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        owner->run_cache[i] = 0;
+    }
+    owner->run_cache_pages = 0;
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        owner->open[way] = NULL;
+    }
+    owner->spare = NULL;
+    atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_relaxed);
+    announce_all(owner);
+}
+
+void owner_fork_child(void) {
+    struct owner *self = owner_have();
+    for (unsigned node = 0; node < NODES_MAX; node++) {
+        depots[node].idle = NULL;
+    }
+    for (uint32_t id = owner_count(); id; id--) {
+        struct owner *owner = owner_by_id(id);
+        /* A sender may have been between writing a remote magazine and pushing it: none can be trusted. */
+        atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
+        atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
+        if (owner == self) {
+            continue;
+        }
+        if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE) {
+            owner_orphan(owner);
+        }
+        owner->next_idle = depots[owner->node].idle;
+        depots[owner->node].idle = owner;
+    }
+    magazine_fork_child(self);
+}

@@ -1,0 +1,134 @@
+/*
+ * owner.h: a thread's cache: its magazines, the slabs they carve, an inbox, one lock.
+ *
+ *      thread --TLS--> magazines  (fast path: no lock, only this thread)
+ *                      lock       (slow path: the thread itself, senders of remote magazines, thieves)
+ *                      cache[]    per class: its slabs that have free objects, by how free they are
+ *                      inbox      remote magazines other threads pushed
+ *                      open[]     remote magazines this thread is filling for others
+ *
+ * Life: active (one thread) -> release -> idle (in its node's depot) -> adopt -> active. Owners are never
+ * destroyed and keep their id, so a tag's owner id always finds one. A thread exits, migrates to another node,
+ * or vanishes in a fork child: all three are release and adopt.
+ *
+ * An idle owner has empty magazines, no open remote magazines, no cached runs. Its slabs wait for the next
+ * thread, or are stolen one at a time by an owner that needs a slab of that class.
+ *
+ * Locks: owner (rank 2), depot (rank 1). A thread holds one owner lock at most (fork holds all).
+ */
+#ifndef SLABMALLOC_OWNER_H
+#define SLABMALLOC_OWNER_H
+
+#include "base.h"
+#include "lock.h"
+#include "pagemap.h"
+#include "sizeclass.h"
+#include "slab.h"
+
+/*
+ * A magazine is a stack of object pointers between a NULL and the limit:
+ *
+ *      [ NULL | oldest | ...  | newest |      ...      ]
+ *               base[1]         top                 limit
+ *
+ * Empty is *top == NULL, so popping needs no second pointer; full is top == limit.
+ */
+struct magazine {
+    void **top, **limit;
+};
+
+struct magazines {
+    uint32_t tag; /* owner id << TAG_CLASS_BITS; OWNER_NONE_TAG: no owner */
+    struct magazine of[CLASS_COUNT];
+};
+
+/* A valid shape for ids that are never issued: no page's tag matches. */
+#define OWNER_NONE_TAG ((uint32_t)0xffffff << TAG_CLASS_BITS)
+
+struct owner_cache {
+    struct slab *list[SLAB_BINS];
+    uint16_t capacity;    /* slots of the magazine, 0 or a power of two minus 1 */
+    uint16_t nslabs;
+    uint8_t batch; /* objects the last refill asked for */
+    uint8_t nempty;
+};
+
+#define REMOTE_WAYS 8
+struct remote_magazine;
+
+#define RUN_CACHE_SLOTS 8
+
+enum owner_state { OWNER_IDLE, OWNER_ACTIVE };
+
+struct owner {
+    struct magazines magazines; /* must be first: TLS points at it */
+    struct lock lock;
+    _Atomic uint32_t state;
+    unsigned node;
+    uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
+    uint32_t away;       /* consecutive node checks that found the thread on another node */
+    struct owner *next_idle;
+    uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot */
+    size_t run_cache_pages;
+    struct remote_magazine *open[REMOTE_WAYS], *spare;
+    uint64_t decayed_at;
+    struct owner_cache cache[CLASS_COUNT];
+    /* Written by other threads. */
+    _Atomic(struct remote_magazine *) inbox __attribute__((aligned(CACHE_LINE)));
+    _Atomic uint32_t inbox_count;
+};
+
+#define OWNERS_MAX 65536
+
+/* The magazines of a thread without owner: nothing is ever written to them. */
+extern const struct magazines magazines_none;
+#define MAGAZINES_NONE ((struct magazines *)&magazines_none)
+
+/* What the fast path uses: this thread's magazines, or those of no owner (always empty, no tag matches). */
+extern __thread struct magazines *magazines_self __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* This thread's owner, adopting or creating one at its first call. NULL: no memory, or the thread is past its exit
+ * handlers; then calls are served under a lock with owner_borrow. */
+struct owner *owner_get(void);
+
+/* This thread's owner if it has one already. */
+struct owner *owner_have(void);
+
+/* An idle owner for one operation of a thread without its own; NULL: no memory. Give it back at once. */
+struct owner *owner_borrow(void);
+void owner_return(struct owner *owner);
+
+struct owner *owner_of_tag(uint32_t tag);
+
+static inline uint32_t owner_tag(const struct owner *owner) {
+    return owner->magazines.tag;
+}
+
+/* A slab with free objects of CLASS from an idle owner of OWNER's node, now OWNER's but in none of its lists. */
+struct slab *owner_steal_slab(struct owner *owner, unsigned class);
+
+/* A slab of an idle owner has free objects of CLASS: steal_slab may look. */
+void owner_announce(const struct owner *owner, unsigned class);
+
+/* Moves OWNER's thread to an owner of the node it runs on now. */
+void owner_migrate(struct owner *owner, unsigned node);
+
+/* Puts SLAB into the list its free count calls for, or gives it back if the class has an empty one already.
+ * With the owner's lock. True: the slab has free objects now and had none before. */
+bool owner_file_slab(struct owner *owner, struct slab *slab);
+
+/* Gives back every empty slab. With the owner's lock. */
+void owner_drop_empty_slabs(struct owner *owner);
+
+/* Every owner ever made: ids 1..owner_count(). */
+uint32_t owner_count(void);
+struct owner *owner_by_id(uint32_t id);
+
+/* Registers thread exit. Once. */
+void owner_init(void);
+
+/* fork: locks in rank order, and what the child does with the owners of threads it does not have. */
+void owner_each_lock(void (*visit)(struct lock *lock));
+void owner_fork_child(void);
+
+#endif

@@ -1,0 +1,148 @@
+/*
+ * pagemap.h: what is at this address? Two levels, O(1), for any 64-bit value, touching no unmapped memory.
+ *
+ *      address    47        30 29        12 11      0
+ *                 [  root    ][  leaf     ][  byte  ]
+ *
+ *      root[]  .bss, one word per leaf span (1 GiB with 4 KiB pages): the distance from the foreign leaf to
+ *              this span's leaf. 0, the state of .bss, is the foreign leaf itself: all tags 0, never written.
+ *              Addresses beyond the root (kernel, non-canonical) are clamped onto its last word, always 0.
+ *      leaf    mapped on demand, never unmapped:
+ *              tag[]    4 bytes a page: the only thing the fast path reads
+ *              page[]  16 bytes a page: buddy links, slab pointer, run length; slow paths only
+ *              block[] one per pageblock: which pages are fresh, who owns it
+ *
+ * Tag: owner << 8 | class for the pages of a slab of a size class. Everything else has owner 0, and a kind
+ * in the low byte. A reader XORs the tag with its own owner's: the result is a class only if the object is its own.
+ *
+ * Who writes: a page's tag and struct page belong to whoever holds the page (zone lock while it is free, the
+ * allocating thread while it is in transit, the slab's owner after). Tags are published before an object
+ * of the page leaves the slow path, so no reader can race with the first write.
+ */
+#ifndef SLABMALLOC_PAGEMAP_H
+#define SLABMALLOC_PAGEMAP_H
+
+#include "base.h"
+#include "lock.h"
+
+#define ADDRESS_BITS 47
+#define LEAF_SHIFT 18
+#define LEAF_PAGES ((size_t)1 << LEAF_SHIFT)
+#define LEAF_BLOCKS (LEAF_PAGES / BLOCK_PAGES)
+#define ROOT_SIZE ((size_t)1 << (ADDRESS_BITS - PAGE_SHIFT - LEAF_SHIFT))
+
+#define TAG_CLASS_BITS 8
+
+/* Tags of pages that hold no slab object; owner part 0. */
+enum tag_kind {
+    TAG_FOREIGN = 0,
+    TAG_RUN = 0xf0,         /* first page of a live page run */
+    TAG_RUN_CACHED = 0xf1,  /* first page of a run in an owner's page cache */
+    TAG_MAPPING = 0xf2,     /* first page of a live own mapping */
+    TAG_FREED = 0xf3,       /* first page of a run or mapping that was freed */
+};
+
+enum page_state {
+    PAGE_NONE, /* not ours */
+    PAGE_FREE, /* first page of a buddy block; order and links valid */
+    PAGE_BODY, /* any other page of a free block or a run */
+    PAGE_SLAB, /* page of a slab; slab pointer valid */
+    PAGE_RUN,  /* first page of a page run; npages valid */
+    PAGE_MAPPING,
+};
+
+/*
+ *      63    56 55  52 51  48 47                              0
+ *      [ zone  ][state][order][ next pfn | slab | run npages  ]
+ *      [   dirty pages       ][ previous pfn                  ]
+ */
+struct page {
+    uint64_t link : 48;
+    uint64_t order : 4;
+    uint64_t state : 4;
+    uint64_t zone : 8;
+    uint64_t prev : 48;
+    uint64_t ndirty : 16; /* of a free block: pages that may be resident */
+};
+_Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
+
+struct block {
+    uint64_t fresh[BLOCK_PAGES / 64]; /* bit set: the page reads zero and no memory is behind it */
+    uint8_t zone;                     /* index + 1; 0: the pageblock is not ours */
+    uint8_t group;                    /* enum buddy_group of what lives in it */
+    bool huge;                        /* advised for huge pages: the first touch populates all of it */
+};
+
+struct leaf {
+    _Atomic uint32_t tag[LEAF_PAGES];
+    struct page page[LEAF_PAGES];
+    struct block block[LEAF_BLOCKS];
+};
+
+/* One object, so that the fast path needs one base address; a root word of 0 means its beginning. */
+struct pagemap {
+    _Atomic uint32_t foreign[LEAF_PAGES];
+    _Atomic uintptr_t root[ROOT_SIZE + 1];
+};
+
+extern struct pagemap pagemap __attribute__((visibility("hidden")));
+
+static inline _Atomic uint32_t *pagemap_tags(uintptr_t pfn) {
+    uintptr_t top = pfn >> LEAF_SHIFT;
+    top = top < ROOT_SIZE ? top : ROOT_SIZE;
+    /* Relaxed: whoever passed us the pointer ordered us after the leaf's publication. */
+    return (_Atomic uint32_t *)((uintptr_t)&pagemap +
+                                atomic_load_explicit(&pagemap.root[top], memory_order_relaxed));
+}
+
+/* The tag of the page that P points into; 0 for anything that is not ours. */
+static inline uint32_t pagemap_tag(const void *p) {
+    uintptr_t pfn = (uintptr_t)p >> PAGE_SHIFT;
+    return atomic_load_explicit(&pagemap_tags(pfn)[pfn & (LEAF_PAGES - 1)], memory_order_relaxed);
+}
+
+static inline bool pagemap_known(uintptr_t pfn) {
+    return pagemap_tags(pfn) != pagemap.foreign;
+}
+
+/* The rest is for pages of leaves that exist. */
+static inline struct leaf *pagemap_leaf(uintptr_t pfn) {
+    ASSERT(pagemap_known(pfn));
+    return (struct leaf *)pagemap_tags(pfn);
+}
+
+static inline struct page *pagemap_page(uintptr_t pfn) {
+    return &pagemap_leaf(pfn)->page[pfn & (LEAF_PAGES - 1)];
+}
+
+static inline struct block *pagemap_block(uintptr_t pfn) {
+    return &pagemap_leaf(pfn)->block[(pfn & (LEAF_PAGES - 1)) >> MAX_ORDER];
+}
+
+static inline void pagemap_set_tag(uintptr_t pfn, uint32_t tag) {
+    atomic_store_explicit(&pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)], tag, memory_order_relaxed);
+}
+
+/* Sets NPAGES tags; the range lies within one pageblock. */
+void pagemap_set_tags(uintptr_t pfn, size_t npages, uint32_t tag);
+
+/* Makes leaves for [PFN, PFN + NPAGES); false: no memory (nothing is undone; a leaf is harmless). */
+bool pagemap_cover(uintptr_t pfn, size_t npages);
+
+/* Calls VISIT for every pageblock that belongs to a zone, in address order, until it returns false. */
+void pagemap_each_block(bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg);
+
+/* Keeps transparent huge pages off the tables in .bss. Once, at start. */
+void pagemap_init(void);
+
+struct lock *pagemap_lock(void);
+
+static inline void *pfn_pointer(uintptr_t pfn) {
+    return (void *)(pfn << PAGE_SHIFT);
+}
+
+static inline uintptr_t pointer_pfn(const void *p) {
+    return (uintptr_t)p >> PAGE_SHIFT;
+}
+
+#endif

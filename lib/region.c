@@ -1,0 +1,78 @@
+#include "region.h"
+
+#include "options.h"
+#include "pagemap.h"
+#include "sys.h"
+
+static _Atomic size_t footprint;
+
+size_t region_footprint(void) {
+    return atomic_load_explicit(&footprint, memory_order_relaxed);
+}
+
+void region_account(ptrdiff_t bytes) {
+    atomic_fetch_add_explicit(&footprint, (size_t)bytes, memory_order_relaxed);
+}
+
+bool region_wants_huge(size_t more_bytes) {
+    return options.hugepages && region_footprint() + more_bytes >= options.huge_threshold;
+}
+
+/* The kernel may align by itself; if not, map more and cut both ends. */
+static char *map_aligned(size_t bytes, size_t align) {
+    char *p = sys_map(NULL, bytes);
+    if (!p || !((uintptr_t)p & (align - 1))) {
+        return p;
+    }
+    sys_unmap(p, bytes);
+    if (bytes > SIZE_MAX - align) {
+        return NULL;
+    }
+    p = sys_map(NULL, bytes + align - PAGE_BYTES);
+    if (!p) {
+        return NULL;
+    }
+    char *start = (char *)round_up((uintptr_t)p, align);
+    char *end = p + bytes + align - PAGE_BYTES;
+    /* A refused cut leaves an unused, untouched stretch mapped: address space, no memory. */
+    if (start > p) {
+        sys_unmap(p, (size_t)(start - p));
+    }
+    if (end > start + bytes) {
+        sys_unmap(start + bytes, (size_t)(end - start) - bytes);
+    }
+    return start;
+}
+
+void *region_map_aligned(size_t bytes, size_t align) {
+    char *p = map_aligned(bytes, align);
+    if (p && !pagemap_cover(pointer_pfn(p), bytes >> PAGE_SHIFT)) {
+        sys_unmap(p, bytes);
+        return NULL;
+    }
+    if (p) {
+        region_account((ptrdiff_t)bytes);
+    }
+    return p;
+}
+
+struct region region_map(size_t wanted, size_t least, bool huge, unsigned bind) {
+    for (size_t bytes = wanted;; bytes = max_size(least, bytes / 2 & ~(BLOCK_BYTES - 1))) {
+        char *p = region_map_aligned(bytes, BLOCK_BYTES);
+        if (p) {
+            /* Refused advice (no THP in this kernel, seccomp) leaves ordinary pages, which is all right. */
+            bool advised = !sys_advise(p, bytes, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE) && huge;
+            if (bind) {
+                sys_bind(p, bytes, bind - 1);
+            }
+            return (struct region){pointer_pfn(p), bytes >> PAGE_SHIFT, advised};
+        }
+        if (bytes == least) {
+            return (struct region){0, 0, false};
+        }
+    }
+}
+
+bool region_purge(uintptr_t pfn, size_t npages) {
+    return !sys_advise(pfn_pointer(pfn), npages << PAGE_SHIFT, SYS_DONTNEED);
+}

@@ -1,0 +1,40 @@
+/*
+ * region.h: address space from the kernel in whole pageblocks, and back.
+ *
+ * A region is one stretch of private anonymous memory, aligned to a pageblock. It is never populated here:
+ * pages appear when they are first touched. Small heaps are kept off huge pages (MADV_NOHUGEPAGE), so that a
+ * host with THP=always does not bloat them; big heaps ask for them before the first touch.
+ *
+ * No lock: everything here works on memory the caller alone holds (fresh or isolated).
+ */
+#ifndef SLABMALLOC_REGION_H
+#define SLABMALLOC_REGION_H
+
+#include "base.h"
+
+struct region {
+    uintptr_t pfn;
+    size_t npages; /* 0: no memory */
+    bool huge;     /* advised for huge pages */
+};
+
+/*
+ * Maps WANTED bytes if the kernel grants them, else less, down to LEAST (both multiples of BLOCK_BYTES), with the
+ * page map covering it. BIND: node + 1 to prefer before the first touch, 0 for no binding.
+ */
+struct region region_map(size_t wanted, size_t least, bool huge, unsigned bind);
+
+/* Maps BYTES (a multiple of a page) aligned to ALIGN (a power of two >= a page), page map covering it. */
+void *region_map_aligned(size_t bytes, size_t align);
+
+/* The pages' memory goes back to the kernel. True: they read zero from now on. */
+bool region_purge(uintptr_t pfn, size_t npages);
+
+/* Bytes mapped for user memory (zones and own mappings) at this moment; decides on huge pages. */
+size_t region_footprint(void);
+void region_account(ptrdiff_t bytes);
+
+/* True if new memory is worth huge pages: the heap is so big that one half-empty pageblock is noise. */
+bool region_wants_huge(size_t more_bytes);
+
+#endif

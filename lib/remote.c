@@ -1,0 +1,187 @@
+#include "remote.h"
+
+#include "fault.h"
+#include "magazine.h"
+#include "meta.h"
+
+/* Puts P back under its owner's lock, following the slab if it is stolen meanwhile. */
+static void give_directly(void *p) {
+    struct slab *slab = slab_of(p);
+    for (;;) {
+        struct owner *owner = __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+        lock_take(&owner->lock);
+        if (likely(slab->owner == owner)) {
+            unsigned class = slab->class;
+            slab_give(slab, p);
+            bool partial = owner_file_slab(owner, slab);
+            lock_drop(&owner->lock);
+            if (partial) {
+                owner_announce(owner, class);
+            }
+            return;
+        }
+        lock_drop(&owner->lock);
+    }
+}
+
+static struct remote_magazine *take_all(struct owner *owner) {
+    struct remote_magazine *all = atomic_exchange_explicit(&owner->inbox, NULL, memory_order_acquire);
+    uint32_t n = 0;
+    for (struct remote_magazine *m = all; m; m = m->next) {
+        n++;
+    }
+    atomic_fetch_sub_explicit(&owner->inbox_count, n, memory_order_relaxed);
+    return all;
+}
+
+static void discard(struct owner *self, struct remote_magazine *m) {
+    if (self && !self->spare) {
+        self->spare = m;
+    } else {
+        meta_free(m, sizeof *m);
+    }
+}
+
+/* With OWNER's lock: M's objects that are still OWNER's go into their slabs, the others stay in M. */
+static void give_all(struct owner *owner, struct remote_magazine *m) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct slab *slab = slab_of(m->object[i]);
+        if (unlikely(slab->owner != owner)) {
+            m->object[kept++] = m->object[i];
+            continue;
+        }
+        unsigned class = slab->class;
+        slab_give(slab, m->object[i]);
+        if (owner_file_slab(owner, slab)) {
+            owner_announce(owner, class);
+        }
+    }
+    m->count = kept;
+}
+
+static void forward(struct remote_magazine *m) {
+    for (uint32_t i = 0; i < m->count; i++) {
+        give_directly(m->object[i]);
+    }
+    meta_free(m, sizeof *m);
+}
+
+/* With OWNER's lock, which is dropped here. */
+static void return_locked(struct owner *owner) {
+    struct remote_magazine *all = take_all(owner);
+    for (struct remote_magazine *m = all; m; m = m->next) {
+        give_all(owner, m);
+    }
+    lock_drop(&owner->lock);
+    while (all) {
+        struct remote_magazine *next = all->next;
+        forward(all);
+        all = next;
+    }
+}
+
+void remote_return_inbox(struct owner *owner) {
+    lock_take(&owner->lock);
+    return_locked(owner);
+}
+
+static void send(struct owner *target, struct remote_magazine *m) {
+    struct remote_magazine *head = atomic_load_explicit(&target->inbox, memory_order_relaxed);
+    do {
+        m->next = head;
+    } while (!atomic_compare_exchange_weak_explicit(&target->inbox, &head, m, memory_order_seq_cst,
+                                                    memory_order_relaxed));
+    uint32_t waiting = atomic_fetch_add_explicit(&target->inbox_count, 1, memory_order_relaxed) + 1;
+    bool idle = atomic_load_explicit(&target->state, memory_order_seq_cst) == OWNER_IDLE;
+    if (idle) {
+        remote_return_inbox(target);
+    } else if (waiting > INBOX_LIMIT && lock_try(&target->lock)) {
+        return_locked(target);
+    }
+}
+
+static struct remote_magazine *fresh_magazine(struct owner *self) {
+    struct remote_magazine *m = self->spare;
+    self->spare = NULL;
+    if (!m) {
+        m = meta_alloc_dirty(sizeof *m);
+    }
+    if (m) {
+        m->count = m->bytes = 0;
+    }
+    return m;
+}
+
+static void send_way(struct owner *self, unsigned way) {
+    struct remote_magazine *m = self->open[way];
+    self->open[way] = NULL;
+    send(owner_of_tag(pagemap_tag(m->object[0])), m);
+}
+
+void remote_flush(struct owner *self) {
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        if (self->open[way]) {
+            send_way(self, way);
+        }
+    }
+}
+
+void remote_free(struct owner *self, uint32_t tag, void *p) {
+    struct slab *slab = slab_of(p);
+    if (unlikely(slab_index(slab, p) < 0)) {
+        fault_pointer("free of a pointer inside an object", p);
+    }
+    if (!self) {
+        give_directly(p);
+        return;
+    }
+    unsigned way = (tag >> TAG_CLASS_BITS) % REMOTE_WAYS;
+    struct remote_magazine *m = self->open[way];
+    if (m && (pagemap_tag(m->object[0]) ^ tag) >> TAG_CLASS_BITS) {
+        send_way(self, way);
+        m = NULL;
+    }
+    if (!m) {
+        m = fresh_magazine(self);
+        if (!m) {
+            give_directly(p);
+            return;
+        }
+        self->open[way] = m;
+    }
+    if (unlikely(m->count && m->object[m->count - 1] == p)) {
+        fault_pointer("double free", p);
+    }
+    m->object[m->count++] = p;
+    m->bytes += slab->bytes;
+    if (m->count == REMOTE_OBJECTS || m->bytes >= REMOTE_BYTES) {
+        send_way(self, way);
+    }
+}
+
+void remote_receive(struct owner *self) {
+    struct remote_magazine *all = take_all(self);
+    while (all) {
+        struct remote_magazine *m = all, *next = all->next;
+        uint32_t left = 0;
+        for (uint32_t i = 0; i < m->count; i++) {
+            uint32_t class = pagemap_tag(m->object[i]) ^ owner_tag(self);
+            if (class >= CLASS_COUNT || !magazine_try_push(self, class, m->object[i])) {
+                m->object[left++] = m->object[i];
+            }
+        }
+        m->count = left;
+        if (left) {
+            lock_take(&self->lock);
+            give_all(self, m);
+            lock_drop(&self->lock);
+        }
+        if (m->count) {
+            forward(m);
+        } else {
+            discard(self, m);
+        }
+        all = next;
+    }
+}

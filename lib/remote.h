@@ -1,0 +1,49 @@
+/*
+ * remote.h: frees of other owners' objects.
+ *
+ *      freeing thread                                        owning thread
+ *      open[id % 8]: remote magazine, filling
+ *         full, or the way is wanted for another owner
+ *         push: one CAS on the owner's inbox  ------------>  next refill: take all by one exchange, pour
+ *                                                            into magazines, what does not fit into slabs
+ *
+ * An object is checked to be the start of one before it is put in; the owner's memory is not written. At most
+ * REMOTE_OBJECTS objects or REMOTE_BYTES bytes wait in a magazine. If the inbox of an owner grows past
+ * INBOX_LIMIT, or the owner is idle, the sender takes the owner's lock if it is free and puts the objects back
+ * into their slabs itself: a thread that never allocates strands nothing.
+ *
+ * A slab may have been stolen from the target while its objects were in flight; whoever empties the inbox forwards
+ * them.
+ *
+ * Ordering: a releasing owner first says idle, then empties its inbox; a sender first pushes, then reads the
+ * state. Both sequentially consistent, so at least one of the two sees the other.
+ */
+#ifndef SLABMALLOC_REMOTE_H
+#define SLABMALLOC_REMOTE_H
+
+#include "owner.h"
+
+#define REMOTE_OBJECTS 62
+#define REMOTE_BYTES ((size_t)64 << 10)
+#define INBOX_LIMIT 16
+
+struct remote_magazine {
+    struct remote_magazine *next; /* in an inbox */
+    uint32_t count, bytes;
+    void *object[REMOTE_OBJECTS];
+};
+_Static_assert(sizeof(struct remote_magazine) == 512, "a remote magazine is 512 bytes");
+
+/* SELF (NULL: a thread without owner) frees P, whose page says TAG, another owner's. */
+void remote_free(struct owner *self, uint32_t tag, void *p);
+
+/* Pours SELF's inbox into its magazines. By its own thread. */
+void remote_receive(struct owner *self);
+
+/* Sends everything SELF is still gathering. By its own thread. */
+void remote_flush(struct owner *self);
+
+/* Puts everything in OWNER's inbox back into slabs. By a thread that does not hold its lock. */
+void remote_return_inbox(struct owner *owner);
+
+#endif

@@ -1,0 +1,122 @@
+#include "run.h"
+
+#include <string.h>
+
+#include "buddy.h"
+#include "owner.h"
+#include "pagemap.h"
+#include "zone.h"
+
+/* A cached run may be this much (1/RUN_CACHE_SLACK) longer than asked for; the surplus is trimmed off. */
+#define RUN_CACHE_SLACK 8
+
+static void run_mark(uintptr_t pfn, size_t npages) {
+    struct page *page = pagemap_page(pfn);
+    page->link = npages & (2 * BLOCK_PAGES - 1);
+    page->state = PAGE_RUN;
+    pagemap_set_tag(pfn, TAG_RUN);
+}
+
+static uintptr_t cache_take(struct owner *owner, size_t npages) {
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        uintptr_t pfn = owner->run_cache[i];
+        if (!pfn) {
+            continue;
+        }
+        size_t have = pagemap_page(pfn)->link;
+        if (have >= npages && have <= npages + npages / RUN_CACHE_SLACK) {
+            owner->run_cache[i] = 0;
+            owner->run_cache_pages -= have;
+            if (have > npages) {
+                zone_free(pfn + npages, have - npages, have - npages);
+            }
+            return pfn;
+        }
+    }
+    return 0;
+}
+
+static void run_release(uintptr_t pfn, size_t npages) {
+    pagemap_set_tag(pfn, TAG_FREED);
+    pagemap_page(pfn)->state = PAGE_BODY;
+    zone_free(pfn, npages, npages);
+}
+
+static bool cache_put(struct owner *owner, uintptr_t pfn, size_t npages) {
+    if (npages << PAGE_SHIFT > RUN_CACHE_ONE) {
+        return false;
+    }
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        if (!owner->run_cache[i] && (owner->run_cache_pages + npages) << PAGE_SHIFT <= RUN_CACHE_BYTES) {
+            owner->run_cache[i] = pfn;
+            owner->run_cache_pages += npages;
+            pagemap_set_tag(pfn, TAG_RUN_CACHED);
+            return true;
+        }
+    }
+    return false;
+}
+
+void run_cache_flush(struct owner *owner) {
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        uintptr_t pfn = owner->run_cache[i];
+        if (pfn) {
+            owner->run_cache[i] = 0;
+            run_release(pfn, pagemap_page(pfn)->link);
+        }
+    }
+    owner->run_cache_pages = 0;
+}
+
+static void zero_dirty_pages(uintptr_t pfn, size_t npages) {
+    for (size_t i = 0; i < npages; i++) {
+        if (!buddy_is_fresh(pfn + i)) {
+            memset(pfn_pointer(pfn + i), 0, PAGE_BYTES);
+        }
+    }
+}
+
+void *run_alloc(struct owner *owner, size_t npages, unsigned align_order, bool zero) {
+    uintptr_t pfn = owner && !align_order ? cache_take(owner, npages) : 0;
+    if (pfn) {
+        run_mark(pfn, npages);
+        return zero ? memset(pfn_pointer(pfn), 0, npages << PAGE_SHIFT) : pfn_pointer(pfn);
+    }
+    pfn = zone_alloc(owner ? owner->node : 0, ZONE_NORMAL, GROUP_RUN, npages, align_order);
+    if (!pfn) {
+        return NULL;
+    }
+    if (zero) {
+        zero_dirty_pages(pfn, npages);
+    }
+    run_mark(pfn, npages);
+    return pfn_pointer(pfn);
+}
+
+size_t run_npages(const void *p) {
+    return pagemap_page(pointer_pfn(p))->link;
+}
+
+void run_free(struct owner *owner, void *p) {
+    uintptr_t pfn = pointer_pfn(p);
+    size_t npages = run_npages(p);
+    if (owner && cache_put(owner, pfn, npages)) {
+        return;
+    }
+    run_release(pfn, npages);
+}
+
+bool run_resize(void *p, size_t npages) {
+    uintptr_t pfn = pointer_pfn(p);
+    size_t old = run_npages(p);
+    if (npages < old) {
+        run_mark(pfn, npages);
+        zone_free(pfn + npages, old - npages, old - npages);
+    } else if (npages > old) {
+        if (!zone_extend(pfn + old, npages - old)) {
+            return false;
+        }
+        run_mark(pfn, npages);
+    }
+    return true;
+}

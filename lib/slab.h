@@ -1,0 +1,96 @@
+/*
+ * slab.h: a run of pages cut into equal objects of one class.
+ *
+ *   base                                                       base + npages
+ *   | object 0 | object 1 | ...                     | tail waste |
+ *
+ *   free bitmap   bit i set: object i is in the slab. Clear: it is *out* (live, in a magazine, in flight).
+ *   states        full: no bit set; partial; empty: all set.
+ *
+ * Nothing is ever written into an object here. Objects are taken from the lowest index up, so a fresh slab is
+ * carved in address order and its pages appear as they are needed; the watermark `carved` remembers how far,
+ * and pages beyond it are still fresh when the slab is given back.
+ *
+ * Lock: all fields but the constants of the first group belong to the owner's lock (rank 2). The constants are set
+ * before the slab's tags are published and stay until its last page is given back; `owner` changes only
+ * under the old owner's lock, and only while that owner is idle.
+ */
+#ifndef SLABMALLOC_SLAB_H
+#define SLABMALLOC_SLAB_H
+
+#include "base.h"
+#include "pagemap.h"
+
+#define SLAB_OBJECTS_MAX 512
+
+struct owner;
+
+enum slab_bin {
+    SLAB_FULL,
+    SLAB_BUSY,   /* partial, at most half free: refill takes these first */
+    SLAB_SPARSE, /* partial, more than half free */
+    SLAB_EMPTY,
+    SLAB_BINS,
+    SLAB_UNFILED = SLAB_BINS, /* in no list: new, or on its way between owners */
+};
+
+struct slab {
+    /* Constants: read by any thread that frees one of the objects. */
+    uintptr_t base;      /* address of object 0 */
+    uint64_t reciprocal; /* ceil(2^40 / bytes): offset * reciprocal >> 40 == offset / bytes */
+    struct owner *owner;
+    uint32_t bytes; /* object size */
+    uint16_t nobjects;
+    uint8_t npages;
+    uint8_t class;
+    /* The owner's. */
+    struct slab *next, *prev; /* in the owner's list of this bin */
+    uint16_t nfree;
+    uint16_t carved; /* objects [carved, nobjects) were never out */
+    uint8_t bin;
+    /* Second cache line. */
+    uint64_t free[SLAB_OBJECTS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
+};
+_Static_assert(sizeof(struct slab) == 2 * (size_t)CACHE_LINE, "a slab descriptor is two cache lines");
+
+/* Pages of the GENERATION'th slab size of a class: the first slab is small, later ones double. */
+size_t slab_npages(unsigned class, unsigned generation);
+
+/* A new slab of CLASS for OWNER from NODE's zonelist, all objects in it. NULL: no memory. */
+struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsigned class, unsigned generation);
+
+/* Gives an empty slab's pages and descriptor back. */
+void slab_destroy(struct slab *slab);
+
+/* Takes up to N free objects, lowest first, and stores them so that OUT[N - 1] is the lowest. Returns how many;
+ * they fill the *end* of OUT. */
+size_t slab_take(struct slab *slab, void **out, size_t n);
+
+/* The slab P's page belongs to; the tag said that it is one. */
+static inline struct slab *slab_of(const void *p) {
+    const struct page *page = pagemap_page(pointer_pfn(p));
+    ASSERT(page->state == PAGE_SLAB);
+    return (struct slab *)(uintptr_t)page->link;
+}
+
+/* The index of the object that starts at P, or -1 when none does. */
+static inline long slab_index(const struct slab *slab, const void *p) {
+    uint64_t offset = (uintptr_t)p - slab->base;
+    uint64_t index = offset * slab->reciprocal >> 40;
+    return index < slab->nobjects && index * slab->bytes == offset ? (long)index : -1;
+}
+
+static inline bool slab_is_free(const struct slab *slab, size_t index) {
+    return slab->free[index / 64] >> (index % 64) & 1;
+}
+
+/* Puts one object back. Aborts, naming P, if it is not the start of an object or is in the slab already. */
+void slab_give(struct slab *slab, void *p);
+
+/* Hands the slab to another owner: new tags on all its pages. Under the old owner's lock. */
+void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag);
+
+/* Counts and bitmap agree? Names the first broken rule, else NULL. */
+const char *slab_check(const struct slab *slab);
+
+#endif

@@ -1,0 +1,137 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "sys.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MPOL_PREFERRED 1
+#define MPOL_F_MEMS_ALLOWED 4
+
+bool (*sys_fault_hook)(enum sys_call call);
+
+static bool fault_due(enum sys_call call) {
+    return unlikely(sys_fault_hook != NULL) && sys_fault_hook(call);
+}
+
+void *sys_map(void *hint, size_t bytes) {
+    if (fault_due(SYS_MAP)) {
+        return NULL;
+    }
+    int saved = errno;
+    void *p = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int sys_unmap(void *address, size_t bytes) {
+    if (fault_due(SYS_UNMAP)) {
+        return -ENOMEM;
+    }
+    int saved = errno;
+    int result = munmap(address, bytes) ? -errno : 0;
+    errno = saved;
+    return result;
+}
+
+void *sys_remap(void *address, size_t old_bytes, size_t new_bytes, void *to) {
+    if (fault_due(SYS_REMAP)) {
+        return NULL;
+    }
+    int saved = errno;
+    void *p = to ? mremap(address, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to)
+                 : mremap(address, old_bytes, new_bytes, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
+    static const int native[] = {
+        [SYS_DONTNEED] = MADV_DONTNEED,
+        [SYS_HUGEPAGE] = MADV_HUGEPAGE,
+        [SYS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
+    };
+    if (fault_due(SYS_ADVISE)) {
+        return -EINVAL;
+    }
+    int saved = errno;
+    int result = madvise(address, bytes, native[advice]) ? -errno : 0;
+    errno = saved;
+    return result;
+}
+
+int sys_bind(void *address, size_t bytes, unsigned node) {
+    if (fault_due(SYS_BIND)) {
+        return -EPERM;
+    }
+    int saved = errno;
+    unsigned long mask = 1ul << node;
+    long result = syscall(SYS_mbind, address, bytes, MPOL_PREFERRED, &mask, 8 * sizeof mask, 0) ? -errno : 0;
+    errno = saved;
+    return (int)result;
+}
+
+unsigned sys_node(void) {
+    if (fault_due(SYS_GETCPU)) {
+        return 0;
+    }
+    int saved = errno;
+    unsigned cpu = 0, node = 0;
+    if (getcpu(&cpu, &node)) {
+        node = 0;
+    }
+    errno = saved;
+    return node;
+}
+
+uint64_t sys_nodes(void) {
+    if (fault_due(SYS_NODES)) {
+        return 1;
+    }
+    int saved = errno;
+    /* The kernel wants room for every node it was built for: 1024 is its largest configuration. */
+    unsigned long mask[1024 / 8 / sizeof(unsigned long)] = {0};
+    long result = syscall(SYS_get_mempolicy, NULL, mask, 8 * sizeof mask, NULL, MPOL_F_MEMS_ALLOWED);
+    errno = saved;
+    return result || !mask[0] ? 1 : mask[0];
+}
+
+uint64_t sys_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void sys_futex_wait(_Atomic uint32_t *word, uint32_t value) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    errno = saved;
+}
+
+void sys_futex_wake(_Atomic uint32_t *word) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
+}
+
+void sys_write(int fd, const char *text, size_t bytes) {
+    int saved = errno;
+    while (bytes) {
+        ssize_t n = write(fd, text, bytes);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            break;
+        }
+        text += n;
+        bytes -= (size_t)n;
+    }
+    errno = saved;
+}

@@ -1,0 +1,59 @@
+/*
+ * sys.h: the seam. Every system call of the library goes through here and nowhere else, so this is also the
+ * one place where tests inject faults.
+ *
+ * Each call keeps the caller's errno, takes no lock and calls nothing that can allocate. Results are 0 or a
+ * negative errno value, or a pointer and NULL.
+ */
+#ifndef SLABMALLOC_SYS_H
+#define SLABMALLOC_SYS_H
+
+#include "base.h"
+
+enum sys_call {
+    SYS_MAP,
+    SYS_UNMAP,
+    SYS_REMAP,
+    SYS_ADVISE,
+    SYS_BIND,
+    SYS_GETCPU,
+    SYS_NODES,
+    SYS_NCALLS,
+};
+
+/* Test hook: returns true if this call is to fail now. NULL (the default): no faults. */
+extern bool (*sys_fault_hook)(enum sys_call call);
+
+/* Private anonymous zero memory at HINT if that is free (NULL: anywhere); page aligned. NULL: refused. */
+void *sys_map(void *hint, size_t bytes);
+
+int sys_unmap(void *address, size_t bytes);
+
+/* mremap: grows or shrinks a mapping, in place (TO NULL) or over the mapping at TO. NULL: refused, nothing changed. */
+void *sys_remap(void *address, size_t old_bytes, size_t new_bytes, void *to);
+
+enum sys_advice {
+    SYS_DONTNEED,   /* give the pages back now; they read zero afterwards if this returned 0 */
+    SYS_HUGEPAGE,   /* transparent huge pages wanted */
+    SYS_NOHUGEPAGE, /* transparent huge pages not wanted */
+};
+int sys_advise(void *address, size_t bytes, enum sys_advice advice);
+
+/* Prefer NODE for the pages of a mapping not touched yet (MPOL_PREFERRED: never the OOM killer). */
+int sys_bind(void *address, size_t bytes, unsigned node);
+
+/* The node of the CPU this thread runs on; 0 when the kernel will not say. */
+unsigned sys_node(void);
+
+/* Bit n set: this process may take memory from node n. 1 when the kernel will not say. */
+uint64_t sys_nodes(void);
+
+/* Milliseconds since boot, to the kernel's tick. */
+uint64_t sys_now_ms(void);
+
+void sys_futex_wait(_Atomic uint32_t *word, uint32_t value);
+void sys_futex_wake(_Atomic uint32_t *word);
+
+void sys_write(int fd, const char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,261 @@
+#include "zone.h"
+
+#include "options.h"
+#include "pagemap.h"
+#include "region.h"
+#include "sys.h"
+
+#define REGION_LEAST BLOCK_BYTES
+#define REGION_SMALL (2 * BLOCK_BYTES)
+#define REGION_LARGE (16 * BLOCK_BYTES)
+
+/* A decay step leaves this much alone: giving it back would save little and cost page faults. */
+#define DECAY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
+
+/* Blocks smaller than this are left to malloc_trim: a system call each would cost more than it frees. */
+#define DECAY_MIN_ORDER 4
+
+/* See dirty_allowance. */
+#define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
+#define DIRTY_SHARE 8
+#define SHED_MIN_ORDER 2
+
+static struct {
+    struct zone zone[ZONES_MAX];
+    unsigned nnodes;
+    uint64_t nodes; /* bit n: node n may be used */
+} zones;
+
+void zone_init(void) {
+    zones.nodes = sys_nodes();
+    zones.nnodes = (unsigned)__builtin_popcountll(zones.nodes);
+    for (unsigned i = 0; i < ZONES_MAX; i++) {
+        if (zones.nodes >> (i / ZONE_KINDS) & 1) {
+            struct zone *zone = &zones.zone[i];
+            zone->index = (uint8_t)i;
+            zone->node = i / ZONE_KINDS;
+            zone->kind = i % ZONE_KINDS;
+        }
+    }
+}
+
+unsigned zone_node_count(void) {
+    return zones.nnodes;
+}
+
+struct zone *zone_of(uintptr_t pfn) {
+    ASSERT(pagemap_block(pfn)->zone);
+    return &zones.zone[pagemap_block(pfn)->zone - 1];
+}
+
+struct zone *zone_next(struct zone *after) {
+    for (struct zone *z = after ? after + 1 : zones.zone; z < zones.zone + ZONES_MAX; z++) {
+        if (z->mapped_pages) {
+            return z;
+        }
+    }
+    return NULL;
+}
+
+void zone_each_lock(void (*visit)(struct lock *lock)) {
+    for (unsigned i = 0; i < ZONES_MAX; i++) {
+        if (zones.nodes >> (i / ZONE_KINDS) & 1) {
+            visit(&zones.zone[i].lock);
+        }
+    }
+}
+
+/* Big heaps grow in steps that leave room for huge pages; small ones do not reserve what they will not use. */
+static size_t growth_bytes(const struct zone *zone, bool huge) {
+    size_t wanted = (zone->mapped_pages << PAGE_SHIFT) / 4 & ~(BLOCK_BYTES - 1);
+    return huge ? REGION_LARGE : min_size(max_size(wanted, REGION_SMALL), REGION_LARGE);
+}
+
+static bool zone_grow(struct zone *zone) {
+    bool huge = zone->kind == ZONE_NORMAL && region_wants_huge(0);
+    struct region region = region_map(growth_bytes(zone, huge), REGION_LEAST, huge,
+                                      zones.nnodes > 1 ? zone->node + 1 : 0);
+    if (!region.npages) {
+        return false;
+    }
+    lock_take(&zone->lock);
+    for (size_t i = 0; i < region.npages; i += BLOCK_PAGES) {
+        struct block *block = pagemap_block(region.pfn + i);
+        block->zone = (uint8_t)(zone->index + 1);
+        block->huge = region.huge;
+        buddy_add_block(&zone->buddy, region.pfn + i);
+    }
+    zone->mapped_pages += region.npages;
+    zone->grown++;
+    lock_drop(&zone->lock);
+    return true;
+}
+
+/* Takes one dirty block out, purges it without the lock and puts it back. Returns its pages; 0: none, or refused. */
+static size_t purge_one(struct zone *zone, unsigned min_order) {
+    unsigned order;
+    lock_take(&zone->lock);
+    uintptr_t pfn = buddy_take_dirty(&zone->buddy, min_order, &order);
+    size_t npages = pfn ? (size_t)1 << order : 0;
+    zone->isolated_pages += npages;
+    lock_drop(&zone->lock);
+    if (!pfn) {
+        return 0;
+    }
+    bool zero = region_purge(pfn, npages);
+    lock_take(&zone->lock);
+    if (zero) {
+        buddy_mark_fresh(pfn, npages);
+        zone->purged_pages += npages;
+    }
+    buddy_free(&zone->buddy, pfn, npages, 0);
+    zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
+    zone->isolated_pages -= npages;
+    lock_drop(&zone->lock);
+    return zero ? npages : 0;
+}
+
+static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
+    size_t total = 0;
+    while (zone->buddy.dirty_pages > keep_pages) {
+        size_t npages = purge_one(zone, min_order);
+        if (!npages) {
+            break;
+        }
+        total += npages;
+    }
+    return total;
+}
+
+/* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
+static size_t dirty_allowance(const struct zone *zone) {
+    return DIRTY_FLOOR_PAGES + (zone->mapped_pages - zone->buddy.free_pages) / DIRTY_SHARE;
+}
+
+/* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
+static size_t resident_pages(void) {
+    size_t fresh = 0;
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        fresh += zone->buddy.free_pages - min_size(zone->buddy.dirty_pages, zone->buddy.free_pages);
+    }
+    size_t mapped = region_footprint() >> PAGE_SHIFT;
+    return mapped - min_size(fresh, mapped);
+}
+
+void zone_shed(size_t npages) {
+    static _Atomic size_t peak;
+    size_t now = resident_pages(), before = atomic_load_explicit(&peak, memory_order_relaxed);
+    if (now <= before || options.decay_ms < 0) {
+        return;
+    }
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        size_t dirty = zone->buddy.dirty_pages, allowance = dirty_allowance(zone);
+        if (dirty > allowance) {
+            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, 2 * npages)), SHED_MIN_ORDER);
+        }
+    }
+    now = resident_pages();
+    if (now > before) {
+        atomic_store_explicit(&peak, now, memory_order_relaxed);
+    }
+}
+
+static uintptr_t zone_take(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
+    lock_take(&zone->lock);
+    uint64_t before = zone->buddy.fresh_blocks;
+    uintptr_t pfn = buddy_alloc(&zone->buddy, npages, align_order, group);
+    zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
+    zone->allocs += pfn != 0;
+    bool growing = zone->buddy.fresh_blocks != before;
+    lock_drop(&zone->lock);
+    if (growing) {
+        zone_shed(npages);
+    }
+    return pfn;
+}
+
+static uintptr_t zone_take_or_grow(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
+    uintptr_t pfn = zone_take(zone, group, npages, align_order);
+    /* Another thread may empty a new region first; it got the memory, so trying again ends. */
+    while (!pfn && zone_grow(zone)) {
+        pfn = zone_take(zone, group, npages, align_order);
+    }
+    return pfn;
+}
+
+uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages,
+                     unsigned align_order) {
+    ASSERT(npages && npages <= BLOCK_PAGES && align_order <= MAX_ORDER);
+    for (unsigned i = 0; i < NODES_MAX; i++) {
+        unsigned at = (node + i) % NODES_MAX;
+        if (!(zones.nodes >> at & 1)) {
+            continue;
+        }
+        uintptr_t pfn = zone_take_or_grow(&zones.zone[at * ZONE_KINDS + kind], group, npages, align_order);
+        if (pfn) {
+            return pfn;
+        }
+    }
+    return 0;
+}
+
+uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group group, size_t *npages, size_t least) {
+    struct zone *zone = &zones.zone[node * ZONE_KINDS + kind];
+    lock_take(&zone->lock);
+    *npages = buddy_fit(&zone->buddy, *npages, least, group);
+    lock_drop(&zone->lock);
+    return zone_alloc(node, kind, group, *npages, 0);
+}
+
+void zone_free(uintptr_t pfn, size_t npages, size_t ntouched) {
+    struct zone *zone = zone_of(pfn);
+    lock_take(&zone->lock);
+    buddy_free(&zone->buddy, pfn, npages, ntouched);
+    lock_drop(&zone->lock);
+}
+
+bool zone_extend(uintptr_t pfn, size_t npages) {
+    if (!(pfn & (BLOCK_PAGES - 1))) {
+        return false; /* the block before ended with its pageblock */
+    }
+    struct zone *zone = zone_of(pfn);
+    lock_take(&zone->lock);
+    bool done = buddy_claim(&zone->buddy, pfn, npages);
+    lock_drop(&zone->lock);
+    return done;
+}
+
+size_t zone_purge(struct zone *zone, size_t keep_pages) {
+    return purge_down_to(zone, keep_pages, 0);
+}
+
+size_t zone_trim(void) {
+    size_t total = 0;
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        total += zone_purge(zone, 0);
+    }
+    return total;
+}
+
+void zone_decay(uint64_t now_ms) {
+    if (options.decay_ms < 0) {
+        return;
+    }
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        uint64_t due = atomic_load_explicit(&zone->decay_at, memory_order_relaxed);
+        if (now_ms < due || !atomic_compare_exchange_strong_explicit(
+                                &zone->decay_at, &due, now_ms + (uint64_t)options.decay_ms,
+                                memory_order_relaxed, memory_order_relaxed)) {
+            continue;
+        }
+        lock_take(&zone->lock);
+        size_t dirty = zone->buddy.dirty_pages, idle = min_size(zone->dirty_low, dirty);
+        zone->dirty_low = dirty;
+        lock_drop(&zone->lock);
+        if (options.decay_ms == 0) {
+            purge_down_to(zone, 0, 0);
+        } else if (idle > DECAY_FLOOR_PAGES) {
+            purge_down_to(zone, dirty - idle / 2, DECAY_MIN_ORDER);
+        }
+    }
+}

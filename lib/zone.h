@@ -1,0 +1,86 @@
+/*
+ * zone.h: memory by node and kind, each zone with its own buddy; zonelists; growth; decay.
+ *
+ *   DMA      pinned, physically contiguous memory; only requests that ask for it, last in no other list
+ *   NORMAL   hugepage-backed; everything malloc hands out up to a pageblock
+ *   HIGHMEM  ordinary pages, first to be given back; the fallback of NORMAL
+ *
+ * A request names a node and a kind and walks that pair's zonelist, most preferred first: the zones of the kind and
+ * below on the nearest node, then the next node. A zone without free pages grows by a region. A zone's pages
+ * are counted: free in the buddy, or out (slab, run, isolated); the sum is what is mapped.
+ *
+ * Decay: each interval the zone looks at the least number of dirty free pages it had. These were of no use for the
+ * whole interval, and half of them go back to the kernel, largest blocks first, taken out of the lists (isolated) and
+ * purged without the lock.
+ *
+ * Lock: one per zone (rank 3).
+ */
+#ifndef SLABMALLOC_ZONE_H
+#define SLABMALLOC_ZONE_H
+
+#include "base.h"
+#include "buddy.h"
+#include "lock.h"
+
+enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
+
+#define NODES_MAX 64
+#define ZONES_MAX (NODES_MAX * ZONE_KINDS)
+
+struct zone {
+    struct lock lock;
+    uint8_t index; /* node * ZONE_KINDS + kind */
+    enum zone_kind kind;
+    unsigned node;
+    struct buddy buddy;
+    size_t mapped_pages;
+    size_t isolated_pages; /* taken out for purging at this moment */
+    size_t dirty_low;      /* least buddy.dirty_pages since the last decay step */
+    _Atomic uint64_t decay_at; /* ms */
+    uint64_t allocs, grown, purged_pages;
+};
+
+/* Finds the nodes. Once, before anything else here. */
+void zone_init(void);
+
+unsigned zone_node_count(void);
+
+/* NPAGES (1..BLOCK_PAGES) pages aligned to 2^align_order pages, from the zonelist of (NODE, KIND). 0: no memory.
+ * Fresh bits are as in buddy_alloc. */
+uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages,
+                     unsigned align_order);
+
+/* As zone_alloc, of *NPAGES halved as often as it helps to use resident memory, but not below LEAST; *NPAGES says how many it
+ * became. */
+uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group group, size_t *npages, size_t least);
+
+/* Gives back pages that zone_alloc or zone_extend handed out, any run of them inside one pageblock. The first
+ * NTOUCHED may have been written to; the rest are as they were handed out. */
+void zone_free(uintptr_t pfn, size_t npages, size_t ntouched);
+
+/* Takes the free pages [PFN, PFN + NPAGES) that follow a block in its own pageblock; false: not all free. */
+bool zone_extend(uintptr_t pfn, size_t npages);
+
+/* Gives free dirty pages back to the kernel until at most KEEP_PAGES are left. Returns the pages given back. */
+size_t zone_purge(struct zone *zone, size_t keep_pages);
+
+/* NPAGES of new memory are about to become resident. If that makes a new peak, gives back up to twice as many dirty
+ * pages, as far as they exceed a share of what is in use: the peak of the process is then not the sum of the peaks of its
+ * parts. Below an old peak nothing is given back here, so a heap that swings does not purge what it will reuse. */
+void zone_shed(size_t npages);
+
+/* One decay step for every zone whose interval is over. Cheap when none is. */
+void zone_decay(uint64_t now_ms);
+
+/* zone_purge to nothing for every zone. */
+size_t zone_trim(void);
+
+/* Every zone that has memory, in index order; NULL at the end. */
+struct zone *zone_next(struct zone *after);
+
+struct zone *zone_of(uintptr_t pfn);
+
+/* The locks of all zones, with memory or not, in rank order. */
+void zone_each_lock(void (*visit)(struct lock *lock));
+
+#endif

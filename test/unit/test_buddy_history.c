@@ -1,0 +1,145 @@
+/* Long random histories of a buddy: after every step it must agree with the model, and be sound by its own checker. */
+#include "buddy_model.h"
+
+TestSuite(buddy_history, .init = buddy_model_setup);
+
+static void forget_everything(void) {
+    memset(&buddy, 0, sizeof buddy);
+    memset(&model, 0, sizeof model);
+    for (size_t i = 0; i < NPAGES; i++) {
+        memset(pagemap_page(FIRST + i), 0, sizeof(struct page));
+        memset(pagemap_block(FIRST + i), 0, sizeof(struct block));
+    }
+}
+
+static void random_alloc(struct rng *rng, unsigned long step) {
+    size_t npages = rng_below(rng, 3) ? rng_between(rng, 1, 20) : rng_between(rng, 1, BLOCK_PAGES);
+    unsigned align_order = rng_below(rng, 4) ? 0 : (unsigned)rng_below(rng, NORDERS);
+    enum buddy_group group = rng_below(rng, GROUPS);
+    unsigned least = order_of(npages) > align_order ? order_of(npages) : align_order;
+
+    /* What may be taken: the smallest block of the first of these ranks that has one large enough. */
+    enum { OWN_DIRTY, OWN_FRESH, OTHER_DIRTY, OTHER_FRESH, NONE };
+    static uint8_t rank[NPAGES];
+    unsigned best = NONE, smallest = NORDERS;
+    for (size_t i = 0; i < NPAGES; i++) {
+        unsigned order = model.order[i];
+        rank[i] = NONE;
+        if (order == NOT_A_HEAD || order < least) {
+            continue;
+        }
+        bool own = order == MAX_ORDER || model.group[i / BLOCK_PAGES] == group;
+        rank[i] = (uint8_t)(own ? model.ndirty[i] ? OWN_DIRTY : OWN_FRESH
+                                : model.ndirty[i] ? OTHER_DIRTY : OTHER_FRESH);
+        if (rank[i] < best) {
+            best = rank[i];
+            smallest = order;
+        } else if (rank[i] == best && order < smallest) {
+            smallest = order;
+        }
+    }
+    uintptr_t pfn = take_for(group, npages, align_order);
+    require((pfn != 0) == (best != NONE), "step %lu: %zu pages", step, npages);
+    if (pfn) {
+        size_t page = pfn - FIRST;
+        require(rank[page] == best, "step %lu: rank %u instead of %u", step, rank[page], best);
+        require(best >= OTHER_DIRTY || model.order[page] == smallest, "step %lu: order %u instead of %u", step,
+                model.order[page], smallest);
+    }
+}
+
+/* Gives back some of the pages that are out, anywhere: whole allocations, heads, tails, middles, neighbours together. */
+static void random_free(struct rng *rng) {
+    size_t page = rng_below(rng, NPAGES);
+    for (size_t tried = 0; tried < NPAGES && model.free[page]; tried++) {
+        page = (page + 1) % NPAGES;
+    }
+    size_t end = page;
+    while (end < NPAGES && !model.free[end] && (end == page || end % BLOCK_PAGES)) {
+        end++;
+    }
+    if (end > page) {
+        size_t npages = rng_below(rng, 2) ? end - page : rng_between(rng, 1, end - page);
+        give(FIRST + page, npages, rng_below(rng, 2) ? rng_between(rng, 0, npages) : 0);
+    }
+}
+
+static void random_claim(struct rng *rng, unsigned long step) {
+    /* At a block's beginning, as behind an allocation; or on pages that are out. */
+    size_t page = rng_below(rng, NPAGES), npages = rng_between(rng, 1, rng_below(rng, 2) ? 8 : BLOCK_PAGES);
+    while (model.free[page] && model.order[page] == NOT_A_HEAD) {
+        page--;
+    }
+    bool all_free = page % BLOCK_PAGES + npages <= BLOCK_PAGES;
+    for (size_t i = page; all_free && i < page + npages; i++) {
+        all_free = model.free[i];
+    }
+    require(claim(FIRST + page, npages) == all_free, "step %lu: %zu pages at %zu", step, npages, page);
+}
+
+static void random_purge(struct rng *rng, unsigned long step) {
+    unsigned min_order = (unsigned)rng_below(rng, NORDERS), order = NORDERS, highest = NORDERS;
+    for (size_t i = 0; i < NPAGES; i++) {
+        unsigned here = model.order[i];
+        if (here != NOT_A_HEAD && here >= min_order && model.ndirty[i] && (highest == NORDERS || here > highest)) {
+            highest = here;
+        }
+    }
+    uintptr_t pfn = buddy_take_dirty(&buddy, min_order, &order);
+    require((pfn != 0) == (highest != NORDERS), "step %lu", step);
+    if (!pfn) {
+        return;
+    }
+    size_t npages = (size_t)1 << order;
+    require(order == highest && model.order[pfn - FIRST] == order && model.ndirty[pfn - FIRST], "step %lu", step);
+    model_take(pfn, npages);
+    must_agree(step);
+    if (rng_below(rng, 3)) {
+        mark_fresh(pfn, npages);
+    }
+    if (rng_below(rng, 3)) {
+        give(pfn, npages, 0); /* else it stays out, and some random_free returns it */
+    }
+}
+
+static void random_history(uint64_t seed, unsigned long steps) {
+    struct rng rng = {seed};
+    for (unsigned block = 0; block < BLOCKS; block++) {
+        give_block(block);
+    }
+    must_agree(0);
+    for (unsigned long step = 1; step <= steps; step++) {
+        /* The share of allocations swings, so that the buddy is nearly full at times and nearly empty at others. */
+        unsigned allocs = step / 64 % 2 ? 60 : 30;
+        unsigned dice = (unsigned)rng_below(&rng, 100);
+        if (dice < allocs) {
+            random_alloc(&rng, step);
+        } else if (dice < 88) {
+            random_free(&rng);
+        } else if (dice < 95) {
+            random_claim(&rng, step);
+        } else {
+            random_purge(&rng, step);
+        }
+        must_agree(step);
+    }
+    for (size_t i = 0; i < NPAGES; i++) {
+        if (!model.free[i]) {
+            give(FIRST + i, 1, 0);
+        }
+    }
+    must_agree(steps);
+    require(buddy.area[MAX_ORDER].nr_free == BLOCKS);
+}
+
+Test(buddy_history, agrees_with_the_model_through_a_long_history) {
+    random_history(2024, rounds(30000));
+}
+
+Test(buddy_history, agrees_with_the_model_through_many_short_histories) {
+    struct rng seeds = {7};
+    for (unsigned long i = rounds(40); i; i--) {
+        forget_everything();
+        random_history(rng_next(&seeds), 300);
+    }
+}

@@ -1,0 +1,456 @@
+/* Own mappings: their sizes, the cache of freed ones, moving page tables instead of bytes, refused system calls. */
+#include "lock.h"
+#include "mapping.h"
+#include "pagemap.h"
+#include "region.h"
+#include "support.h"
+
+static char *map(size_t bytes) {
+    char *p = mapping_alloc(bytes, 1, false);
+    MUST(p != NULL);
+    return p;
+}
+
+static void large_cache(void) {
+    options.map_cache = 64 * MIB;
+}
+
+TestSuite(mapping, .init = large_cache);
+
+static size_t cached(void) {
+    return mapping_totals().cached_bytes;
+}
+
+/* An address range that nothing can grow into. */
+static void *block_after(char *p) {
+    char *end = p + mapping_npages(p) * PAGE_BYTES;
+    return mmap(end, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+Test(mapping, has_room_for_the_request_and_is_pageblock_aligned) {
+    static const size_t sizes[] = {BLOCK_BYTES + 1, BLOCK_BYTES + PAGE_BYTES, 3 * MIB - 1, 5 * MIB + 1, 64 * MIB};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *p = map(sizes[i]);
+        MUST(mapping_npages(p) >= pages_of(sizes[i]));
+        MUST(((uintptr_t)p & (BLOCK_BYTES - 1)) == 0);
+        MUST(pagemap_tag(p) == TAG_MAPPING);
+        words_fill(p, sizes[i], i);
+        MUST(words_hold(p, sizes[i], i));
+        mapping_free(p);
+    }
+}
+
+Test(mapping, can_be_aligned_beyond_a_pageblock) {
+    void *p[12];
+    for (unsigned i = 0; i < COUNT_OF(p); i++) {
+        size_t align = BLOCK_BYTES << i % 6;
+        p[i] = mapping_alloc(i < 6 ? 1 : 3 * MIB, align, true);
+        MUST(p[i] && ((uintptr_t)p[i] & (align - 1)) == 0);
+        memset(p[i], 1, mapping_npages(p[i]) * PAGE_BYTES);
+        if (i % 2) {
+            mapping_free(p[i]); /* cached ones must be right for the next alignment too */
+        }
+    }
+}
+
+Test(mapping, totals_follow_live_and_cached_bytes) {
+    struct mapping_totals start = mapping_totals();
+    char *p = map(8 * MIB), *q = map(6 * MIB);
+    struct mapping_totals now = mapping_totals();
+    MUST(now.live_bytes == start.live_bytes + 14 * MIB && now.live_count == start.live_count + 2);
+    p = mapping_resize(p, 16 * MIB);
+    q = mapping_resize(q, 4 * MIB);
+    now = mapping_totals();
+    MUST(now.live_bytes == start.live_bytes + 20 * MIB && now.live_count == start.live_count + 2);
+    mapping_free(p);
+    mapping_free(q);
+    now = mapping_totals();
+    MUST(now.live_bytes == start.live_bytes && now.live_count == start.live_count);
+    MUST(now.cached_bytes >= 16 * MIB);
+    mapping_trim();
+    MUST(cached() == 0);
+}
+
+/* --- The cache --------------------------------------------------------------------------------------------------- */
+
+Test(mapping, cached_extent_serves_smaller_requests_and_comes_together_again) {
+    char *whole = map(32 * MIB), *part[4];
+    mapping_free(whole);
+    MUST(cached() == 32 * MIB);
+    fault_arm(1u << SYS_MAP | 1u << SYS_UNMAP | 1u << SYS_REMAP, 0, 0);
+    for (size_t i = 0; i < 4; i++) {
+        part[i] = map(8 * MIB);
+        MUST(part[i] >= whole && part[i] + 8 * MIB <= whole + 32 * MIB);
+        words_fill(part[i], 8 * MIB, i);
+        MUST(cached() == 32 * MIB - (i + 1) * 8 * MIB);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        MUST(words_hold(part[i], 8 * MIB, i)); /* disjoint */
+        mapping_free(part[i ^ 2]);
+    }
+    MUST(cached() == 32 * MIB);
+    MUST(map(32 * MIB) == whole);
+    MUST(cached() == 0);
+    MUST(fault_disarm() == 0); /* not one system call */
+}
+
+Test(mapping, cache_is_bounded_by_map_cache) {
+    static char *p[20];
+    options.map_cache = 16 * MIB;
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = map((3 + i % 4) * MIB);
+        block_after(p[i]); /* neighbours would be one extent */
+    }
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        mapping_free(p[i]);
+        MUST(cached() <= options.map_cache);
+    }
+    MUST(cached() > 0);
+    /* Neither does an extent that merging made too large stay. */
+    mapping_trim();
+    char *whole = map(16 * MIB);
+    mapping_free(whole);
+    for (size_t i = 0; i < 5; i++) {
+        p[i] = map(4 * MIB);
+    }
+    for (size_t i = 0; i < 5; i++) {
+        mapping_free(p[i]);
+        MUST(cached() <= options.map_cache);
+    }
+}
+
+Test(mapping, larger_than_the_cache_is_unmapped_at_once) {
+    options.map_cache = 16 * MIB;
+    size_t footprint = region_footprint();
+    char *p = map(17 * MIB);
+    mapping_free(p);
+    MUST(cached() == 0);
+    MUST(resident_pages(p, PAGE_BYTES) == SIZE_MAX);
+    MUST(region_footprint() == footprint);
+}
+
+Test(mapping, no_cache_when_map_cache_is_0) {
+    options.map_cache = 0;
+    for (size_t i = 0; i < 40; i++) {
+        mapping_free(map(3 * MIB));
+        MUST(cached() == 0);
+    }
+}
+
+Test(mapping, more_freed_extents_than_slots_are_not_lost) {
+    static char *p[100];
+    options.map_cache = 4 * GIB;
+    size_t footprint = region_footprint();
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = map(3 * MIB);
+        block_after(p[i]);
+    }
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        mapping_free(p[i]);
+    }
+    MUST(region_footprint() - footprint == cached());
+    MUST(mapping_trim() > 0);
+    MUST(cached() == 0);
+    MUST(region_footprint() == footprint);
+}
+
+Test(mapping, decay_unmaps_what_waited_for_the_interval) {
+    options.decay_ms = 1000;
+    mapping_free(map(8 * MIB));
+    mapping_decay(sys_now_ms());
+    MUST(cached() == 8 * MIB);
+    mapping_decay(sys_now_ms() + 2000);
+    MUST(cached() == 0);
+    options.decay_ms = -1;
+    mapping_free(map(8 * MIB));
+    mapping_decay(sys_now_ms() + 1000000);
+    MUST(cached() == 8 * MIB);
+}
+
+Test(mapping, trim_unmaps_the_cache) {
+    size_t footprint = region_footprint();
+    char *p = map(8 * MIB);
+    mapping_free(p);
+    MUST(mapping_trim() == 8 * MIB);
+    MUST(resident_pages(p, PAGE_BYTES) == SIZE_MAX);
+    MUST(region_footprint() == footprint);
+    MUST(mapping_trim() == 0);
+}
+
+/* --- Zeroes ------------------------------------------------------------------------------------------------------ */
+
+Test(mapping, zero_mapping_is_zero_whatever_was_there_before) {
+    struct rng rng = {6};
+    char *p[6] = {0};
+    for (unsigned step = 0; step < 150 / SUPPORT_SLOWDOWN; step++) {
+        size_t i = rng_below(&rng, COUNT_OF(p));
+        if (p[i]) {
+            mapping_free(p[i]);
+        }
+        size_t bytes = BLOCK_BYTES + 1 + rng_below(&rng, 14 * MIB);
+        bool zero = rng_below(&rng, 2);
+        p[i] = mapping_alloc(bytes, rng_below(&rng, 8) ? 1 : 8 * MIB, zero);
+        MUST(p[i] && (!zero || all_bytes_are(p[i], bytes, 0)));
+        if (rng_below(&rng, 4) == 0) {
+            bytes = BLOCK_BYTES + 1 + rng_below(&rng, 14 * MIB);
+            p[i] = mapping_resize(p[i], bytes);
+        }
+        memset(p[i], 0xa5, mapping_npages(p[i]) * PAGE_BYTES);
+    }
+}
+
+Test(mapping, zero_mapping_of_new_memory_is_not_touched) {
+    char *p = mapping_alloc(64 * MIB, 1, true);
+    MUST(resident_pages(p, 64 * MIB) == 0);
+}
+
+/* --- Growing and shrinking --------------------------------------------------------------------------------------- */
+
+/* Every mebibyte of 16 has one byte set; after growth a copy would have touched every page. */
+static void must_grow_by_page_tables(char *p, bool in_place) {
+    for (size_t at = 0; at < 16 * MIB; at += 1 * MIB) {
+        p[at] = (char)(1 + at / MIB);
+    }
+    char *q = mapping_resize(p, 64 * MIB);
+    MUST(q && mapping_npages(q) == 64 * MIB / PAGE_BYTES);
+    MUST(in_place == (q == p));
+    MUST(resident_pages(q, 64 * MIB) == 16);
+    for (size_t at = 0; at < 16 * MIB; at += 1 * MIB) {
+        MUST(q[at] == (char)(1 + at / MIB));
+    }
+    MUST(all_bytes_are(q + 16 * MIB, 48 * MIB, 0));
+    MUST(q == p || resident_pages(p, PAGE_BYTES) == SIZE_MAX);
+    mapping_free(q);
+}
+
+Test(mapping, grows_in_place_into_free_address_space) {
+    options.hugepages = false;
+    /* A mapping below a hole that we make. */
+    char *hole = mmap(NULL, 256 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p = map(16 * MIB);
+    munmap(hole, 256 * MIB);
+    must_grow_by_page_tables(p, true);
+}
+
+Test(mapping, moves_page_tables_when_it_cannot_grow_in_place) {
+    options.hugepages = false;
+    char *p = map(16 * MIB);
+    block_after(p);
+    must_grow_by_page_tables(p, false);
+}
+
+Test(mapping, shrinking_unmaps_the_tail_and_keeps_the_rest) {
+    options.hugepages = false;
+    size_t footprint = region_footprint();
+    char *p = map(32 * MIB);
+    words_fill(p, 32 * MIB, 1);
+    char *q = mapping_resize(p, 5 * MIB);
+    MUST(q == p && mapping_npages(q) == 5 * MIB / PAGE_BYTES);
+    MUST(words_hold(p, 5 * MIB, 1));
+    MUST(resident_pages(p + 5 * MIB, PAGE_BYTES) == SIZE_MAX);
+    MUST(region_footprint() == footprint + 5 * MIB);
+    mapping_free(p);
+    mapping_trim();
+    MUST(region_footprint() == footprint);
+}
+
+/* mremap works on one kernel map area at a time: what the cache merged may be two of them. */
+Test(mapping, block_of_two_merged_extents_can_be_grown) {
+    options.hugepages = false;
+    char *room = mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    room = (char *)round_up((uintptr_t)room, BLOCK_BYTES);
+    /* Two mappings that were touched apart from each other stay two map areas when they become neighbours. */
+    char *low = map(8 * MIB), *guard = block_after(low), *high = map(8 * MIB);
+    (void)guard;
+    memset(low, 1, 8 * MIB);
+    memset(high, 1, 8 * MIB);
+    munmap(room, 16 * MIB);
+    MUST(sys_remap(low, 8 * MIB, 8 * MIB, room));
+    MUST(sys_remap(high, 8 * MIB, 8 * MIB, room + 8 * MIB));
+    /* As if mapping_resize had moved them there. */
+    for (size_t i = 0; i < 2; i++) {
+        uintptr_t pfn = pointer_pfn(room + i * 8 * MIB);
+        MUST(pagemap_cover(pfn, 8 * MIB / PAGE_BYTES));
+        *pagemap_page(pfn) = *pagemap_page(pointer_pfn(i ? high : low));
+        pagemap_set_tag(pfn, TAG_MAPPING);
+        mapping_free(room + i * 8 * MIB);
+    }
+    char *p = map(16 * MIB);
+    MUST(p == room);
+    words_fill(p, 16 * MIB, 3);
+    char *q = mapping_resize(p, 24 * MIB);
+    MUST(q != NULL);
+    MUST(words_hold(q, 16 * MIB, 3));
+    memset(q, 1, 24 * MIB);
+    mapping_free(q);
+}
+
+/* The page map is made for what is mapped; growing in place can leave the part it was made for. */
+Test(mapping, grown_in_place_can_be_split_wherever_it_reaches) {
+    size_t span = LEAF_PAGES * PAGE_BYTES;
+    options.map_cache = 4 * span;
+    char *hole = mmap(NULL, 3 * span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    MUST(hole != MAP_FAILED);
+    char *p = map(4 * MIB);
+    munmap(hole, 3 * span);
+    char *q = mapping_resize(p, 2 * span + 8 * MIB);
+    MUST(q != NULL);
+    mapping_free(q);
+    /* Piece by piece, each must be able to carry its own tag. */
+    for (size_t at = 0; at + 64 * MIB <= 2 * span; at += 64 * MIB) {
+        char *piece = map(64 * MIB);
+        MUST(pagemap_tag(piece) == TAG_MAPPING && mapping_npages(piece) == 64 * MIB / PAGE_BYTES);
+    }
+}
+
+/* --- Refused system calls ---------------------------------------------------------------------------------------- */
+
+Test(mapping, failed_growth_leaves_the_block_as_it_was) {
+    static const uint32_t calls[] = {1u << SYS_REMAP, 1u << SYS_MAP | 1u << SYS_REMAP};
+    char *p = map(8 * MIB);
+    block_after(p);
+    pattern_fill(p, 8 * MIB, 1);
+    struct mapping_totals totals = mapping_totals();
+    size_t footprint = region_footprint();
+    for (size_t i = 0; i < COUNT_OF(calls); i++) {
+        fault_arm(calls[i], 0, FOREVER);
+        MUST(mapping_resize(p, 32 * MIB) == NULL);
+        fault_disarm();
+        MUST(pagemap_tag(p) == TAG_MAPPING && mapping_npages(p) == 8 * MIB / PAGE_BYTES);
+        MUST(pattern_holds(p, 8 * MIB, 1));
+        MUST(region_footprint() == footprint);
+        MUST(!memcmp(&totals, &(struct mapping_totals){mapping_totals().live_bytes, mapping_totals().live_count,
+                                                       mapping_totals().cached_bytes}, sizeof totals));
+    }
+    fault_arm(1u << SYS_MAP, 0, FOREVER); /* no room to move to, and no room above */
+    MUST(mapping_resize(p, 32 * MIB) == NULL);
+    fault_disarm();
+    MUST(pattern_holds(p, 8 * MIB, 1));
+    p = mapping_resize(p, 32 * MIB);
+    MUST(p && pattern_holds(p, 8 * MIB, 1));
+}
+
+Test(mapping, failed_unmap_loses_address_space_only) {
+    options.map_cache = 0;
+    char *p = map(8 * MIB), *q = map(8 * MIB);
+    pattern_fill(p, 8 * MIB, 1);
+    pattern_fill(q, 8 * MIB, 2);
+    fault_arm(1u << SYS_UNMAP, 0, FOREVER);
+    MUST(mapping_resize(p, 3 * MIB) == p);
+    mapping_free(q);
+    MUST(fault_disarm() > 0);
+    MUST(pattern_holds(p, 3 * MIB, 1));
+    MUST(resident_pages(p + 3 * MIB, 5 * MIB) == 0); /* the memory went back */
+    MUST(resident_pages(q, 8 * MIB) == 0);
+    p = mapping_resize(p, 64 * MIB);
+    MUST(p && pattern_holds(p, 3 * MIB, 1));
+    mapping_free(p);
+}
+
+Test(mapping, fails_without_address_space_and_works_afterwards) {
+    mapping_free(map(8 * MIB));
+    fault_arm(1u << SYS_MAP | 1u << SYS_REMAP, 0, FOREVER);
+    MUST(mapping_alloc(9 * MIB, 1, true) == NULL);
+    fault_disarm();
+    char *p = mapping_alloc(9 * MIB, 1, true);
+    MUST(p && all_bytes_are(p, 9 * MIB, 0));
+    mapping_free(p);
+    MUST(mapping_alloc(PTRDIFF_MAX - 2 * BLOCK_BYTES, 1, false) == NULL);
+    MUST(mapping_alloc(BLOCK_BYTES, (size_t)1 << 62, false) == NULL);
+}
+
+static size_t intruder_bytes;
+static char *intruder;
+
+/* Another thread maps memory just before the library unmaps something. */
+static bool intrude(enum sys_call call) {
+    if (call == SYS_UNMAP && !intruder) {
+        intruder = mmap(NULL, intruder_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    return false;
+}
+
+/* A failed mremap(MREMAP_FIXED) has unmapped its target already: unmapping that again hits whoever came meanwhile. */
+Test(mapping, failed_move_unmaps_nobody_elses_memory) {
+    options.hugepages = false;
+    char *p = map(8 * MIB);
+    block_after(p);
+    memset(p, 1, 8 * MIB);
+    /* Growing a block whose map area is split fails in the kernel, not before it. */
+    MUST(!mprotect(p + 4 * MIB, PAGE_BYTES, PROT_READ));
+    intruder_bytes = 32 * MIB;
+    sys_fault_hook = intrude;
+    char *q = mapping_resize(p, 32 * MIB);
+    sys_fault_hook = NULL;
+    MUST(!intruder || resident_pages(intruder, intruder_bytes) != SIZE_MAX);
+    MUST(!q || q[0] == 1);
+}
+
+/* --- Threads ----------------------------------------------------------------------------------------------------- */
+
+static void shuffle_mappings(unsigned index) {
+    struct rng rng = {index};
+    struct {
+        char *p;
+        size_t bytes;
+        uint64_t seed;
+    } live[4] = {{0}};
+    for (unsigned step = 0; step < 80 / SUPPORT_SLOWDOWN; step++) {
+        size_t i = rng_below(&rng, COUNT_OF(live)), bytes = BLOCK_BYTES + 1 + rng_below(&rng, 2 * MIB);
+        MUST(!live[i].p || words_hold(live[i].p, live[i].bytes, live[i].seed));
+        if (live[i].p && rng_below(&rng, 2)) {
+            char *p = mapping_resize(live[i].p, bytes);
+            MUST(p && words_hold(p, min_size(bytes, live[i].bytes), live[i].seed));
+            live[i].p = p;
+        } else {
+            if (live[i].p) {
+                mapping_free(live[i].p);
+            }
+            bool zero = rng_below(&rng, 2);
+            live[i].p = mapping_alloc(bytes, 1, zero);
+            MUST(live[i].p && (!zero || all_bytes_are(live[i].p, bytes, 0)));
+        }
+        live[i].bytes = bytes;
+        live[i].seed = rng_next(&rng);
+        words_fill(live[i].p, bytes, live[i].seed);
+        if (rng_below(&rng, 30) == 0) {
+            mapping_trim();
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(live); i++) {
+        if (live[i].p) {
+            mapping_free(live[i].p);
+        }
+    }
+}
+
+Test(mapping, threads_share_the_cache) {
+    size_t footprint = region_footprint();
+    threads_run(4, shuffle_mappings);
+    MUST(mapping_totals().live_bytes == 0 && mapping_totals().live_count == 0);
+    mapping_trim();
+    MUST(cached() == 0 && region_footprint() == footprint);
+}
+
+static void free_mapping_twice(void *arg) {
+    options.map_cache = *(size_t *)arg;
+    void *p = slabmalloc_malloc(5 * MIB);
+    slabmalloc_free(p);
+    slabmalloc_free(p);
+}
+
+Test(mapping, double_free_aborts_cached_or_unmapped) {
+    size_t none = 0, much = 64 * MIB;
+    must_die_of("double free", free_mapping_twice, &none);
+    must_die_of("double free", free_mapping_twice, &much);
+}
+
+static void free_inside_mapping(void *arg) {
+    slabmalloc_free((char *)slabmalloc_malloc(5 * MIB) + *(size_t *)arg);
+}
+
+Test(mapping, free_inside_a_mapping_aborts) {
+    size_t first_page = 16, other_page = 3 * MIB;
+    must_die_of("free of a pointer inside an object", free_inside_mapping, &first_page);
+    must_die_of("free of a pointer that was not allocated here", free_inside_mapping, &other_page);
+}

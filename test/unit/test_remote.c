@@ -1,0 +1,385 @@
+/* Frees by threads that do not own the object: they come back, wait in bounded numbers, and find slabs that moved. */
+#include <semaphore.h>
+
+#include "magazine.h"
+#include "owner.h"
+#include "remote.h"
+#include "support.h"
+
+#define MANY 20000
+
+static void *object[MANY];
+
+static void allocate(size_t n, size_t bytes) {
+    for (size_t i = 0; i < n; i++) {
+        object[i] = slabmalloc_malloc(bytes);
+        MUST(object[i] != NULL);
+        words_fill(object[i], bytes, i);
+    }
+}
+
+static void release_from(size_t first, size_t n) {
+    for (size_t i = first; i < first + n; i++) {
+        slabmalloc_free(object[i]);
+    }
+}
+
+/* What may be on its way from one thread: full ways, and inboxes at their limit. */
+#define OPEN_MOST (REMOTE_WAYS * (REMOTE_BYTES + 32 * KIB))
+#define INBOX_MOST ((INBOX_LIMIT + 2) * (REMOTE_BYTES + 32 * KIB))
+
+static void free_all(unsigned index) {
+    (void)index;
+    release_from(0, MANY);
+}
+
+Test(remote, frees_from_another_thread_come_back_to_the_owner) {
+    size_t used = stats_now().used_bytes;
+    allocate(MANY, 64);
+    size_t slabs = stats_now().slab_bytes;
+    for (unsigned round = 0; round < 20; round++) {
+        threads_run(1, free_all);
+        MUST(stats_now().used_bytes - used <= INBOX_MOST);
+        allocate(MANY, 64);
+        MUST(stats_now().slab_bytes <= slabs + slabs / 8);
+    }
+    threads_run(1, free_all);
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+Test(remote, freed_objects_keep_their_bytes) {
+    options.decay_ms = -1;
+    allocate(MANY, 128);
+    threads_run(1, free_all);
+    for (size_t i = 0; i < MANY; i++) {
+        MUST(words_hold(object[i], 128, i));
+    }
+}
+
+/* --- A consumer that never allocates ------------------------------------------------------------------------------ */
+
+#define RING 256
+
+static struct {
+    _Atomic(void *) slot[RING];
+    _Atomic bool done;
+} ring;
+
+static void consume(unsigned index) {
+    (void)index;
+    for (size_t i = 0;; i = (i + 1) % RING) {
+        void *p;
+        while (!(p = atomic_exchange(&ring.slot[i], NULL))) {
+            if (ring.done) {
+                return;
+            }
+            sched_yield();
+        }
+        slabmalloc_free(p);
+    }
+}
+
+static void *consumer_thread(void *arg) {
+    (void)arg;
+    consume(0);
+    return NULL;
+}
+
+Test(remote, consumer_that_never_allocates_strands_nothing) {
+    static const size_t sizes[] = {16, 64, 1000, 5000, 32 * KIB};
+    pthread_t consumer;
+    size_t used = stats_now().used_bytes;
+    pthread_create(&consumer, NULL, consumer_thread, NULL);
+    for (size_t n = 0; n < 600000 / SUPPORT_SLOWDOWN; n++) {
+        void *p = slabmalloc_malloc(sizes[n / 64 % COUNT_OF(sizes)]);
+        while (atomic_load(&ring.slot[n % RING])) {
+            sched_yield();
+        }
+        atomic_store(&ring.slot[n % RING], p);
+        if (n % 20000 == 0) {
+            size_t out = RING * 32 * KIB;
+            MUST(stats_now().used_bytes - used <= out + OPEN_MOST + INBOX_MOST);
+            MUST(stats_now().slab_bytes <= used + 4 * (out + OPEN_MOST + INBOX_MOST));
+        }
+    }
+    ring.done = true;
+    pthread_join(consumer, NULL);
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+/* --- An owner that does not look at its inbox ----------------------------------------------------------------------- */
+
+static size_t used_at_start, most_waiting;
+
+static void free_for_a_sleeper(unsigned index) {
+    (void)index;
+    for (size_t i = 0; i < MANY; i++) {
+        slabmalloc_free(object[i]);
+        if (i % 97 == 0) {
+            struct owner *target = owner_by_id(pagemap_tag(object[MANY - 1]) >> TAG_CLASS_BITS);
+            most_waiting = max_size(most_waiting, target->inbox_count);
+        }
+    }
+    MUST(stats_now().used_bytes - used_at_start <= OPEN_MOST + INBOX_MOST);
+}
+
+Test(remote, full_inbox_is_emptied_by_the_sender) {
+    static const size_t sizes[] = {16, 200, 3000};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        used_at_start = stats_now().used_bytes;
+        allocate(MANY, sizes[i]);
+        threads_run(1, free_for_a_sleeper); /* this thread, the owner, only waits */
+        MUST(most_waiting > 0 && most_waiting <= INBOX_LIMIT + 1);
+        slabmalloc_trim();
+        MUST(stats_now().used_bytes == used_at_start);
+    }
+    MUST_BE_SOUND();
+}
+
+Test(remote, large_objects_wait_by_bytes_not_by_number) {
+    size_t used = stats_now().used_bytes;
+    allocate(200, 32 * KIB);
+    used_at_start = used;
+    pthread_t thread;
+    (void)thread;
+    for (size_t i = 0; i < 200; i++) {
+        object[i + 200] = NULL;
+    }
+    struct owner *mine = owner_have();
+    threads_run(1, free_all); /* frees 200 objects and many NULLs */
+    MUST(mine->inbox_count <= INBOX_LIMIT + 1);
+    MUST(stats_now().used_bytes - used <= INBOX_MOST);
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+}
+
+/* --- Owners that are gone ------------------------------------------------------------------------------------------ */
+
+static void allocate_all(unsigned index) {
+    (void)index;
+    allocate(MANY, 200);
+}
+
+Test(remote, objects_of_an_exited_thread_can_be_freed) {
+    size_t used = stats_now().used_bytes;
+    threads_run(1, allocate_all);
+    MUST(stats_now().used_bytes >= used + MANY * 200);
+    release_from(0, MANY);
+    MUST(stats_now().used_bytes - used <= OPEN_MOST); /* nobody will look into an idle owner's inbox */
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+/* Three threads: A allocates and exits; F gathers frees of A's objects from before to after; T takes over a part of A's
+ * slabs meanwhile. F's remote magazine then goes to A, though some of its objects are T's now. */
+static sem_t a_may_exit, f_may_flush, f_gathered;
+
+static void a_body(unsigned index) {
+    (void)index;
+    allocate(600, 64);
+    sem_post(&f_may_flush);
+    sem_wait(&a_may_exit);
+}
+
+static void *a_thread(void *arg) {
+    (void)arg;
+    a_body(0);
+    return NULL;
+}
+
+static void *f_thread(void *arg) {
+    (void)arg;
+    /* From all over A's slabs, one way only, not enough to be sent. */
+    for (size_t i = 0; i < 600; i += 12) {
+        slabmalloc_free(object[i]);
+        object[i] = NULL;
+    }
+    sem_post(&f_gathered);
+    sem_wait(&f_may_flush);
+    return NULL;
+}
+
+Test(remote, objects_of_a_slab_that_changed_owner_are_forwarded) {
+    size_t used = stats_now().used_bytes;
+    sem_init(&a_may_exit, 0, 0);
+    sem_init(&f_may_flush, 0, 0);
+    sem_init(&f_gathered, 0, 0);
+    pthread_t a, f;
+    pthread_create(&a, NULL, a_thread, NULL);
+    sem_wait(&f_may_flush);
+    pthread_create(&f, NULL, f_thread, NULL);
+    sem_wait(&f_gathered);
+    uint32_t of_a = pagemap_tag(object[1]) >> TAG_CLASS_BITS;
+    /* Something free in each slab, so that they can be taken over. */
+    for (size_t i = 1; i < 600; i += 12) {
+        slabmalloc_free(object[i]);
+        object[i] = NULL;
+    }
+    remote_flush(owner_have());
+    sem_post(&a_may_exit);
+    pthread_join(a, NULL);
+    /* Take A's slabs until about half of the objects F holds have moved. */
+    void *mine[400];
+    size_t nmine = 0, moved = 0;
+    while (nmine < COUNT_OF(mine) && !moved) {
+        mine[nmine++] = slabmalloc_malloc(64);
+        for (size_t i = 2; i < 600; i += 12) {
+            moved += pagemap_tag(object[i]) >> TAG_CLASS_BITS != of_a;
+        }
+    }
+    MUST(moved > 0);
+    sem_post(&f_may_flush);
+    pthread_join(f, NULL); /* its exit sends what it gathered */
+    for (size_t i = 0; i < 600; i++) {
+        slabmalloc_free(object[i]);
+    }
+    for (size_t i = 0; i < nmine; i++) {
+        slabmalloc_free(mine[i]);
+    }
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+/* The same at random: threads that exit with objects out, whose slabs others adopt and steal while frees are under way. */
+#define GENERATIONS 60
+#define SLOTS 4096
+
+static _Atomic(uint64_t *) shared[SLOTS];
+
+static void live_shortly(unsigned index) {
+    struct rng rng = {index + (uint64_t)(uintptr_t)&rng};
+    static const size_t sizes[] = {64, 64, 64, 400};
+    for (unsigned step = 0; step < 4000 / SUPPORT_SLOWDOWN; step++) {
+        size_t bytes = sizes[rng_below(&rng, COUNT_OF(sizes))];
+        uint64_t *p = slabmalloc_malloc(bytes);
+        p[0] = bytes;
+        words_fill(p + 1, bytes - 8, (uintptr_t)p);
+        p = atomic_exchange(&shared[rng_below(&rng, SLOTS)], p);
+        if (p) {
+            MUST(words_hold(p + 1, p[0] - 8, (uintptr_t)p));
+            slabmalloc_free(p);
+        }
+    }
+}
+
+Test(remote, frees_find_slabs_however_often_these_change_owner) {
+    size_t used = stats_now().used_bytes;
+    for (unsigned generation = 0; generation < GENERATIONS; generation++) {
+        threads_run(1 + generation % 5, live_shortly);
+        MUST_BE_SOUND();
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        slabmalloc_free(shared[i]);
+    }
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+/* --- More owners than ways ------------------------------------------------------------------------------------------ */
+
+#define OWNERS 40
+#define EACH 100
+
+static pthread_barrier_t allocated, freed;
+
+static void allocate_a_share(unsigned index) {
+    for (size_t i = 0; i < EACH; i++) {
+        object[i * OWNERS + index] = slabmalloc_malloc(96);
+        words_fill(object[i * OWNERS + index], 96, i);
+    }
+    pthread_barrier_wait(&allocated);
+    if (index == 0) {
+        for (size_t i = 0; i < OWNERS * EACH; i++) { /* another owner each time */
+            MUST(words_hold(object[i], 96, i / OWNERS));
+            slabmalloc_free(object[i]);
+        }
+        remote_flush(owner_have());
+    }
+    pthread_barrier_wait(&freed);
+    /* Each gets back what it gave: nothing new is needed. */
+    for (size_t i = 0; i < EACH; i++) {
+        object[i * OWNERS + index] = slabmalloc_malloc(96);
+        slabmalloc_free(object[i * OWNERS + index]);
+    }
+}
+
+Test(remote, more_owners_than_ways_lose_nothing) {
+    size_t used = stats_now().used_bytes;
+    pthread_barrier_init(&allocated, NULL, OWNERS);
+    pthread_barrier_init(&freed, NULL, OWNERS);
+    threads_run(OWNERS, allocate_a_share);
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+Test(remote, works_when_there_is_no_memory_for_a_remote_magazine) {
+    size_t used = stats_now().used_bytes;
+    threads_run(1, allocate_all);
+    slabmalloc_free(slabmalloc_malloc(1));
+    fault_arm(1u << SYS_MAP, 0, FOREVER);
+    release_from(0, MANY);
+    fault_disarm();
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+/* --- Misuse ---------------------------------------------------------------------------------------------------------- */
+
+static void free_one_twice(unsigned index) {
+    (void)index;
+    slabmalloc_free(object[0]);
+    slabmalloc_free(object[0]);
+}
+
+static void remote_double_free(void *arg) {
+    allocate(1, *(size_t *)arg);
+    threads_run(1, free_one_twice);
+}
+
+Test(remote, immediate_double_free_by_another_thread_aborts) {
+    size_t sizes[] = {16, 1000, 16 * KIB};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        must_die_of("double free", remote_double_free, &sizes[i]);
+    }
+}
+
+static void free_one(unsigned index) {
+    slabmalloc_free((char *)object[0] + index);
+}
+
+static void free_one_inside(unsigned index) {
+    free_one(index + 8);
+}
+
+static void remote_free_inside(void *arg) {
+    allocate(1, *(size_t *)arg);
+    threads_run(1, free_one_inside);
+}
+
+Test(remote, free_inside_an_object_by_another_thread_aborts) {
+    size_t sizes[] = {16, 48, 1000, 32 * KIB};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        must_die_of("free of a pointer inside an object", remote_free_inside, &sizes[i]);
+    }
+}
+
+static void free_in_two_threads(void *arg) {
+    (void)arg;
+    allocate(1, 64);
+    threads_run(1, free_one);
+    threads_run(1, free_one);
+    slabmalloc_trim();
+}
+
+Test(remote, double_free_by_two_threads_aborts_when_both_came_back) {
+    must_die_of("double free", free_in_two_threads, NULL);
+}
