@@ -242,6 +242,15 @@ uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *or
     return pfn;
 }
 
+uintptr_t buddy_remove_block(struct buddy *buddy) {
+    struct free_list *list = buddy->area[MAX_ORDER].list[0];
+    uintptr_t pfn = list[KIND_FRESH].head ? list[KIND_FRESH].head : list[KIND_DIRTY].head;
+    if (pfn) {
+        area_remove(buddy, pfn);
+    }
+    return pfn;
+}
+
 void buddy_add_block(struct buddy *buddy, uintptr_t pfn) {
     buddy_mark_fresh(pfn, BLOCK_PAGES);
     area_insert(buddy, pfn, MAX_ORDER, true);

@@ -64,6 +64,9 @@ void buddy_mark_fresh(uintptr_t pfn, size_t npages);
 
 bool buddy_is_fresh(uintptr_t pfn);
 
+/* Takes a free pageblock out for good; 0: none. */
+uintptr_t buddy_remove_block(struct buddy *buddy);
+
 /* Adds a pageblock nobody has used. It reads zero. */
 void buddy_add_block(struct buddy *buddy, uintptr_t pfn);
 

@@ -83,6 +83,11 @@ static void *no_memory(void) {
     return NULL;
 }
 
+/* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
+static bool reclaim(void) {
+    return mapping_trim() + zone_unmap_free() > 0;
+}
+
 static void *slab_alloc(struct owner *owner, unsigned class) {
     if (likely(owner != NULL)) {
         return magazine_refill(owner, class);
@@ -96,20 +101,42 @@ static void *slab_alloc(struct owner *owner, unsigned class) {
     return p;
 }
 
-static void *large_alloc(struct owner *owner, size_t bytes, bool zero) {
-    if (bytes > PTRDIFF_MAX - BLOCK_BYTES) {
+/* Above the slab classes, or aligned beyond a page. */
+static void *large_alloc(struct owner *owner, size_t bytes, size_t align, bool zero) {
+    if (bytes <= RUN_MAX && align <= BLOCK_BYTES) {
+        return run_alloc(owner, max_size(pages_of(bytes), 1), order_of(pages_of(align)), zero);
+    }
+    return mapping_alloc(max_size(bytes, 1), align, zero);
+}
+
+static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
+    if (bytes <= SLAB_MAX && align == 1) {
+        return slab_alloc(owner, sizeclass_of(bytes));
+    }
+    if (bytes > PTRDIFF_MAX - BLOCK_BYTES || align > PTRDIFF_MAX - BLOCK_BYTES - bytes) {
         return NULL;
     }
-    return bytes <= RUN_MAX ? run_alloc(owner, pages_of(bytes), 0, zero) : mapping_alloc(bytes, 1, zero);
+    return large_alloc(owner, bytes, align, zero);
+}
+
+/* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
+static void *allocate(size_t bytes, size_t align, bool zero) {
+    struct owner *owner = heap_owner();
+    if (likely(owner != NULL)) {
+        owner = heap_tick(owner);
+    }
+    void *p = route(owner, bytes, align, zero);
+    if (unlikely(!p) && reclaim()) {
+        p = route(owner, bytes, align, zero);
+    }
+    if (unlikely(!p)) {
+        errno = ENOMEM;
+    }
+    return p;
 }
 
 void *heap_malloc_slow(size_t bytes) {
-    struct owner *owner = heap_owner();
-    if (owner) {
-        owner = heap_tick(owner);
-    }
-    void *p = bytes <= SLAB_MAX ? slab_alloc(owner, sizeclass_of(bytes)) : large_alloc(owner, bytes, false);
-    return likely(p != NULL) ? p : no_memory();
+    return allocate(bytes, 1, false);
 }
 
 /* Not an object of ours: what is wrong with P? Does not return unless P is NULL. */
@@ -155,9 +182,7 @@ void *heap_calloc(size_t n, size_t bytes) {
         return no_memory();
     }
     if (total > SLAB_MAX) {
-        struct owner *owner = heap_owner();
-        void *p = large_alloc(owner ? heap_tick(owner) : NULL, total, true);
-        return p ? p : no_memory();
+        return allocate(total, 1, true);
     }
     void *p = heap_malloc(total);
     return likely(p != NULL) ? memset(p, 0, total) : NULL;
@@ -170,17 +195,7 @@ void *heap_aligned(size_t align, size_t bytes) {
             return heap_malloc(sizeclass_bytes(class));
         }
     }
-    if (bytes > PTRDIFF_MAX - BLOCK_BYTES || align > PTRDIFF_MAX / 2 || bytes > PTRDIFF_MAX - align) {
-        return no_memory();
-    }
-    struct owner *owner = heap_owner();
-    void *p;
-    if (bytes <= RUN_MAX && align <= BLOCK_BYTES) {
-        p = run_alloc(owner, max_size(pages_of(bytes), 1), order_of(pages_of(align)), false);
-    } else {
-        p = mapping_alloc(max_size(bytes, 1), align, false);
-    }
-    return p ? p : no_memory();
+    return allocate(bytes, max_size(align, PAGE_BYTES), false);
 }
 
 size_t heap_usable(const void *p) {

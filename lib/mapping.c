@@ -29,9 +29,7 @@ static struct {
 } cache;
 
 static void extent_unmap(struct extent extent) {
-    if (!sys_unmap(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT)) {
-        region_account(-(ptrdiff_t)(extent.npages << PAGE_SHIFT));
-    } else {
+    if (!region_unmap(extent.pfn, extent.npages)) {
         /* Refused (the cut would need one map area too many): at least the memory goes back. */
         region_purge(extent.pfn, extent.npages);
     }
@@ -210,7 +208,7 @@ static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
     }
     zone_shed(npages);
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
-    bool huge = !zero && region_wants_huge(0);
+    bool huge = !zero && zone_wants_huge();
     sys_advise(p, bytes, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
     return (struct extent){.pfn = pointer_pfn(p), .npages = npages, .huge = huge};
 }
@@ -229,9 +227,6 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     }
     if (!extent.npages) {
         dirty = 0;
-        extent = extent_fresh(npages, align, zero);
-    }
-    if (!extent.npages && mapping_trim()) {
         extent = extent_fresh(npages, align, zero);
     }
     if (!extent.npages) {

@@ -1,6 +1,5 @@
 #include "region.h"
 
-#include "options.h"
 #include "pagemap.h"
 #include "sys.h"
 
@@ -12,10 +11,6 @@ size_t region_footprint(void) {
 
 void region_account(ptrdiff_t bytes) {
     atomic_fetch_add_explicit(&footprint, (size_t)bytes, memory_order_relaxed);
-}
-
-bool region_wants_huge(size_t more_bytes) {
-    return options.hugepages && region_footprint() + more_bytes >= options.huge_threshold;
 }
 
 /* The kernel may align by itself; if not, map more and cut both ends. */
@@ -71,6 +66,14 @@ struct region region_map(size_t wanted, size_t least, bool huge, unsigned bind) 
             return (struct region){0, 0, false};
         }
     }
+}
+
+bool region_unmap(uintptr_t pfn, size_t npages) {
+    if (sys_unmap(pfn_pointer(pfn), npages << PAGE_SHIFT)) {
+        return false;
+    }
+    region_account(-(ptrdiff_t)(npages << PAGE_SHIFT));
+    return true;
 }
 
 bool region_purge(uintptr_t pfn, size_t npages) {

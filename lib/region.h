@@ -27,14 +27,14 @@ struct region region_map(size_t wanted, size_t least, bool huge, unsigned bind);
 /* Maps BYTES (a multiple of a page) aligned to ALIGN (a power of two >= a page), page map covering it. */
 void *region_map_aligned(size_t bytes, size_t align);
 
+/* Gives mapped pages back with their addresses; false: refused, nothing changed. */
+bool region_unmap(uintptr_t pfn, size_t npages);
+
 /* The pages' memory goes back to the kernel. True: they read zero from now on. */
 bool region_purge(uintptr_t pfn, size_t npages);
 
-/* Bytes mapped for user memory (zones and own mappings) at this moment; decides on huge pages. */
+/* Bytes mapped for user memory (zones and own mappings) at this moment. */
 size_t region_footprint(void);
 void region_account(ptrdiff_t bytes);
-
-/* True if new memory is worth huge pages: the heap is so big that one half-empty pageblock is noise. */
-bool region_wants_huge(size_t more_bytes);
 
 #endif

@@ -7,6 +7,7 @@
 
 #define REGION_LEAST BLOCK_BYTES
 #define REGION_SMALL (2 * BLOCK_BYTES)
+#define REGION_MEDIUM (4 * BLOCK_BYTES)
 #define REGION_LARGE (16 * BLOCK_BYTES)
 
 /* A decay step leaves this much alone: giving it back would save little and cost page faults. */
@@ -65,14 +66,23 @@ void zone_each_lock(void (*visit)(struct lock *lock)) {
     }
 }
 
-/* Big heaps grow in steps that leave room for huge pages; small ones do not reserve what they will not use. */
+bool zone_wants_huge(void) {
+    size_t free_pages = 0;
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        free_pages += zone->buddy.free_pages;
+    }
+    size_t mapped = region_footprint(), unused = free_pages << PAGE_SHIFT;
+    return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
+}
+
+/* Small heaps do not reserve what they will not use; extents of huge pages are long, since each changes the map areas. */
 static size_t growth_bytes(const struct zone *zone, bool huge) {
     size_t wanted = (zone->mapped_pages << PAGE_SHIFT) / 4 & ~(BLOCK_BYTES - 1);
-    return huge ? REGION_LARGE : min_size(max_size(wanted, REGION_SMALL), REGION_LARGE);
+    return huge ? REGION_LARGE : min_size(max_size(wanted, REGION_SMALL), REGION_MEDIUM);
 }
 
 static bool zone_grow(struct zone *zone) {
-    bool huge = zone->kind == ZONE_NORMAL && region_wants_huge(0);
+    bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
     struct region region = region_map(growth_bytes(zone, huge), REGION_LEAST, huge,
                                       zones.nnodes > 1 ? zone->node + 1 : 0);
     if (!region.npages) {
@@ -233,6 +243,36 @@ size_t zone_trim(void) {
     size_t total = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         total += zone_purge(zone, 0);
+    }
+    return total;
+}
+
+/* One free pageblock leaves the zone, or comes back if the kernel refuses. */
+static bool unmap_one(struct zone *zone) {
+    lock_take(&zone->lock);
+    uintptr_t pfn = buddy_remove_block(&zone->buddy);
+    if (pfn) {
+        pagemap_block(pfn)->zone = 0;
+        zone->mapped_pages -= BLOCK_PAGES;
+    }
+    lock_drop(&zone->lock);
+    if (!pfn || region_unmap(pfn, BLOCK_PAGES)) {
+        return pfn != 0;
+    }
+    lock_take(&zone->lock);
+    pagemap_block(pfn)->zone = (uint8_t)(zone->index + 1);
+    zone->mapped_pages += BLOCK_PAGES;
+    buddy_free(&zone->buddy, pfn, BLOCK_PAGES, BLOCK_PAGES);
+    lock_drop(&zone->lock);
+    return false;
+}
+
+size_t zone_unmap_free(void) {
+    size_t total = 0;
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        while (unmap_one(zone)) {
+            total += BLOCK_PAGES;
+        }
     }
     return total;
 }

@@ -69,11 +69,18 @@ size_t zone_purge(struct zone *zone, size_t keep_pages);
  * parts. Below an old peak nothing is given back here, so a heap that swings does not purge what it will reuse. */
 void zone_shed(size_t npages);
 
+/* True if new memory is worth huge pages: so much is in use, here and in own mappings, that the half-empty pageblocks of each
+ * group are noise. */
+bool zone_wants_huge(void);
+
 /* One decay step for every zone whose interval is over. Cheap when none is. */
 void zone_decay(uint64_t now_ms);
 
 /* zone_purge to nothing for every zone. */
 size_t zone_trim(void);
+
+/* Unmaps free pageblocks: address space is scarce (RLIMIT_AS, overcommit). Returns the pages unmapped. */
+size_t zone_unmap_free(void);
 
 /* Every zone that has memory, in index order; NULL at the end. */
 struct zone *zone_next(struct zone *after);
