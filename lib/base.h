@@ -53,6 +53,19 @@ static inline size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* A counter one lock covers for writing and anybody may read: the reader gets some recent value. */
+static inline void counter_add(size_t *counter, size_t n) {
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline void counter_sub(size_t *counter, size_t n) {
+    __atomic_store_n(counter, *counter - n, __ATOMIC_RELAXED);
+}
+
+static inline size_t counter_read(const size_t *counter) {
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 /* The smallest order whose block holds NPAGES (1 <= NPAGES <= BLOCK_PAGES). */
 static inline unsigned order_of(size_t npages) {
     return npages <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(npages - 1);

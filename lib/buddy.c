@@ -78,20 +78,20 @@ static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool
     size_t ndirty = npages - fresh_count(pfn, npages);
     page->state = PAGE_FREE;
     page->order = order & 15;
-    page->ndirty = ndirty & 0xffff;
+    page->extra = ndirty & 0xffff;
     unsigned group = group_of(pfn, order), kind = ndirty ? KIND_DIRTY : KIND_FRESH;
     list_insert(&area->list[group][kind], pfn, at_tail);
     buddy->orders[group][kind] |= 1u << order;
     area->nr_free++;
-    buddy->free_pages += npages;
-    buddy->dirty_pages += ndirty;
+    counter_add(&buddy->free_pages, npages);
+    counter_add(&buddy->dirty_pages, ndirty);
 }
 
 static void area_remove(struct buddy *buddy, uintptr_t pfn) {
     struct page *page = pagemap_page(pfn);
     unsigned order = page->order;
     struct free_area *area = &buddy->area[order];
-    unsigned group = group_of(pfn, order), kind = page->ndirty ? KIND_DIRTY : KIND_FRESH;
+    unsigned group = group_of(pfn, order), kind = page->extra ? KIND_DIRTY : KIND_FRESH;
     struct free_list *list = &area->list[group][kind];
     ASSERT(page->state == PAGE_FREE);
     list_remove(list, pfn);
@@ -99,8 +99,8 @@ static void area_remove(struct buddy *buddy, uintptr_t pfn) {
         buddy->orders[group][kind] &= ~(1u << order);
     }
     area->nr_free--;
-    buddy->free_pages -= (size_t)1 << order;
-    buddy->dirty_pages -= page->ndirty;
+    counter_sub(&buddy->free_pages, (size_t)1 << order);
+    counter_sub(&buddy->dirty_pages, page->extra);
     page->state = PAGE_BODY;
 }
 
@@ -189,7 +189,7 @@ uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, 
     if (!pfn) {
         return 0;
     }
-    bool dirty = pagemap_page(pfn)->ndirty;
+    bool dirty = pagemap_page(pfn)->extra;
     area_remove(buddy, pfn);
     buddy->fresh_blocks += !dirty;
     if (order == MAX_ORDER) {
@@ -273,7 +273,7 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
         if (page->prev != prev) {
             return "a free list's back link is wrong";
         }
-        if (page->ndirty != npages - fresh_count(pfn, npages) || (kind == KIND_DIRTY) != (page->ndirty != 0)) {
+        if (page->extra != npages - fresh_count(pfn, npages) || (kind == KIND_DIRTY) != (page->extra != 0)) {
             return "a free block is in the wrong list for its fresh pages";
         }
         if (group_of(pfn, order) != group) {
@@ -288,7 +288,7 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
             }
         }
         ++*count;
-        *ndirty += page->ndirty;
+        *ndirty += page->extra;
     }
     if ((buddy->orders[group][kind] >> order & 1) != (list->head != 0)) {
         return "the summary of non-empty orders is wrong";

@@ -35,7 +35,7 @@ struct free_area {
 struct buddy {
     struct free_area area[NORDERS];
     uint32_t orders[GROUPS][KINDS]; /* bit k: that list of area[k] is not empty */
-    size_t free_pages;
+    size_t free_pages;  /* counters: see counter_read */
     size_t dirty_pages; /* of free_pages, those that may be resident */
     uint64_t splits, merges;
     uint64_t fresh_blocks; /* times a block without resident pages was taken: the heap's peak may have grown */
@@ -52,11 +52,12 @@ size_t buddy_fit(const struct buddy *buddy, size_t npages, size_t least, enum bu
 /* Gives back any run of pages inside one pageblock, of which the first NTOUCHED may have been written to. */
 void buddy_free(struct buddy *buddy, uintptr_t pfn, size_t npages, size_t ntouched);
 
-/* Takes [PFN, PFN + NPAGES) out of the free lists if all of it is free; false: nothing changed. */
+/* Takes [PFN, PFN + NPAGES) out of the free lists if PFN begins a free block and all pages are free; false: nothing
+ * changed. */
 bool buddy_claim(struct buddy *buddy, uintptr_t pfn, size_t npages);
 
 /* Takes the dirty free block that has been unused longest among those of the highest order >= MIN_ORDER out of the
- * lists, for purging. Returns its pfn and order, or 0. */
+ * lists, for purging; 0: none. Its struct page keeps order and extra (dirty pages). */
 uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *order);
 
 /* Pages that are zero and not resident again. */

@@ -80,9 +80,9 @@ const char *check_all(void) {
     const char *broken = NULL;
     for (uint32_t id = 1; id <= owner_count() && !broken; id++) {
         struct owner *owner = owner_by_id(id);
-        lock_take(&owner->lock);
+        owner_lock(owner);
         broken = check_owner(owner);
-        lock_drop(&owner->lock);
+        owner_unlock(owner);
     }
     for (struct zone *zone = zone_next(NULL); zone && !broken; zone = zone_next(zone)) {
         lock_take(&zone->lock);

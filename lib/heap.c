@@ -155,24 +155,29 @@ static void check_page_start(const void *p) {
 
 void heap_free_slow(void *p) {
     uint32_t tag = pagemap_tag(p);
-    if (!(tag >> TAG_CLASS_BITS) && tag != TAG_RUN && tag != TAG_MAPPING) {
+    bool object = tag >> TAG_CLASS_BITS;
+    if (!object && tag != TAG_RUN && tag != TAG_MAPPING) {
         free_of_nothing(p, tag);
         return;
     }
     struct owner *owner = heap_owner();
-    if (owner) {
+    if (likely(owner != NULL)) {
         owner = heap_tick(owner);
     }
+    if (object) {
+        uint32_t class = owner ? tag ^ owner_tag(owner) : CLASS_COUNT;
+        if (class < CLASS_COUNT) {
+            magazine_push_slow(owner, class, p);
+        } else {
+            remote_free(owner, tag, p);
+        }
+        return;
+    }
+    check_page_start(p);
     if (tag == TAG_RUN) {
-        check_page_start(p);
         run_free(owner, p);
-    } else if (tag == TAG_MAPPING) {
-        check_page_start(p);
-        mapping_free(p);
-    } else if (owner && (tag ^ owner_tag(owner)) < CLASS_COUNT) {
-        magazine_push_slow(owner, tag ^ owner_tag(owner), p);
     } else {
-        remote_free(owner, tag, p);
+        mapping_free(p);
     }
 }
 
@@ -240,7 +245,9 @@ void *heap_realloc(void *p, size_t bytes) {
     }
     if (tag == TAG_MAPPING && bytes > RUN_MAX) {
         void *to = mapping_resize(p, bytes);
-        return to ? to : no_memory();
+        if (to) {
+            return to;
+        }
     }
     return move(p, usable, bytes);
 }
@@ -255,9 +262,9 @@ bool heap_trim(void) {
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *each = owner_by_id(id);
         remote_return_inbox(each);
-        lock_take(&each->lock);
+        owner_lock(each);
         owner_drop_empty_slabs(each);
-        lock_drop(&each->lock);
+        owner_unlock(each);
     }
     return mapping_trim() + zone_trim() > 0;
 }

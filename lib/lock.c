@@ -4,10 +4,12 @@
 
 #include "sys.h"
 
+#define CONTENDED ((uint32_t)1 << 31)
+
 /* A holder keeps a lock for well under a microsecond unless it lost its CPU: spin about that long, then sleep. */
 #define SPINS 64
 
-static void lock_relax(void) {
+static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -15,58 +17,64 @@ static void lock_relax(void) {
 #endif
 }
 
-static void lock_own(struct lock *lock) {
-    atomic_store_explicit(&lock->holder, (uintptr_t)pthread_self(), memory_order_relaxed);
+static uint32_t my_name(void) {
+    return (uint32_t)((uintptr_t)pthread_self() / 64) & ~CONTENDED;
+}
+
+static bool word_change(struct lock *lock, uint32_t from, uint32_t to) {
+    return atomic_compare_exchange_strong_explicit(&lock->word, &from, to, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static uint32_t word_read(const struct lock *lock) {
+    return atomic_load_explicit(&lock->word, memory_order_relaxed);
 }
 
 bool lock_try(struct lock *lock) {
-    uint32_t expected = 0;
-    if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
-                                                 memory_order_relaxed)) {
-        return false;
-    }
-    lock_own(lock);
-    return true;
+    return word_change(lock, 0, my_name());
 }
 
-static void lock_wait(struct lock *lock) {
+/* Who slept takes the lock as contended: it cannot know whether others still sleep. */
+static void lock_wait(struct lock *lock, uint32_t name) {
     for (int i = 0; i < SPINS; i++) {
-        lock_relax();
-        uint32_t expected = 0;
-        if (!atomic_load_explicit(&lock->word, memory_order_relaxed) &&
-            atomic_compare_exchange_weak_explicit(&lock->word, &expected, 1, memory_order_acquire,
-                                                  memory_order_relaxed)) {
+        relax();
+        if (!word_read(lock) && word_change(lock, 0, name)) {
             return;
         }
     }
-    while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire)) {
-        sys_futex_wait(&lock->word, 2);
+    for (;;) {
+        uint32_t word = word_read(lock);
+        if (!word) {
+            if (word_change(lock, 0, name | CONTENDED)) {
+                return;
+            }
+        } else if (word & CONTENDED || word_change(lock, word, word | CONTENDED)) {
+            sys_futex_wait(&lock->word, word | CONTENDED);
+        }
     }
 }
 
 void lock_take(struct lock *lock) {
     ASSERT(!lock_held(lock));
-    if (likely(lock_try(lock))) {
+    uint32_t name = my_name();
+    if (likely(word_change(lock, 0, name))) {
         return;
     }
-    lock_wait(lock);
-    lock_own(lock);
-    lock->contended++;
+    lock_wait(lock, name);
+    lock->waits++;
 }
 
 void lock_drop(struct lock *lock) {
     ASSERT(lock_held(lock));
-    atomic_store_explicit(&lock->holder, 0, memory_order_relaxed);
-    if (unlikely(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)) {
+    if (unlikely(atomic_exchange_explicit(&lock->word, 0, memory_order_release) & CONTENDED)) {
         sys_futex_wake(&lock->word);
     }
 }
 
 bool lock_held(const struct lock *lock) {
-    return atomic_load_explicit(&lock->holder, memory_order_relaxed) == (uintptr_t)pthread_self();
+    return (word_read(lock) & ~CONTENDED) == my_name();
 }
 
 void lock_reset(struct lock *lock) {
-    atomic_store_explicit(&lock->holder, 0, memory_order_relaxed);
     atomic_store_explicit(&lock->word, 0, memory_order_release);
 }

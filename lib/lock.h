@@ -1,9 +1,15 @@
 /*
- * lock.h: the library's mutex. One word for the futex, and the holder beside it so that fork can tell the
- * locks its own thread holds (fork in a signal handler that interrupted malloc).
+ * lock.h: the library's mutex: one futex word that names its holder, so that at any instruction fork can tell the locks
+ * its own thread holds (fork in a signal handler that interrupted malloc).
  *
- * Ranks, in the order in which locks nest (a thread may take a lock only of a higher rank than those it holds;
- * two locks of one rank only in fork, in ascending address or table order):
+ *      31           30                        0
+ *      [ contended ][ holder: pthread_self() / 64 ]     0: free
+ *
+ * Thread control blocks are 64-byte aligned, so two threads share a name only if they lie a multiple of 128 GiB apart;
+ * nothing but fork and assertions would mistake one for the other.
+ *
+ * Locks hardly nest: a thread that holds one waits for no other, but for the metadata lock (a leaf). The walk over idle owners
+ * under the depot's lock only tries. So fork can take all of them, in this order, whatever its thread holds already:
  *
  *     1 depot    idle owners of a node                       owner.c
  *     2 owner    slabs, bitmaps and lists of one owner       owner.c, magazine.c, remote.c
@@ -20,9 +26,8 @@
 #include "base.h"
 
 struct lock {
-    _Atomic uint32_t word;    /* 0 free, 1 held, 2 held and somebody waits */
-    uint32_t contended;       /* times a taker had to wait; written by the holder */
-    _Atomic uintptr_t holder; /* pthread_self() of the holder, 0 when free */
+    _Atomic uint32_t word;
+    uint32_t waits; /* times a taker had to wait; the holder's to write */
 };
 
 void lock_take(struct lock *lock);

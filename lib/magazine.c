@@ -17,7 +17,7 @@
 #include "region.h"
 #include "remote.h"
 
-#define CAPACITY_FIRST 7
+#define CAPACITY_FIRST ((size_t)7)
 #define CAPACITY_MAX 511
 #define BATCH_FIRST 4
 #define BATCH_MAX 64
@@ -57,8 +57,7 @@ static void budget_return(unsigned class, size_t nobjects) {
 }
 
 static size_t capacity_max(unsigned class) {
-    size_t most = options.magazine_max / sizeclass_bytes(class);
-    size_t capacity = CAPACITY_FIRST;
+    size_t most = options.magazine_max / sizeclass_bytes(class), capacity = 0;
     while (capacity < CAPACITY_MAX && 2 * capacity + 1 <= most) {
         capacity = 2 * capacity + 1;
     }
@@ -88,8 +87,9 @@ void magazine_init(struct owner *owner) {
 static bool magazine_grow(struct owner *owner, unsigned class) {
     struct magazine *m = &owner->magazines.of[class];
     struct owner_cache *cache = &owner->cache[class];
-    size_t old = cache->capacity, grown = old ? 2 * old + 1 : CAPACITY_FIRST;
-    if (grown > capacity_max(class) || !budget_take(class, grown - old)) {
+    size_t old = cache->capacity, most = capacity_max(class);
+    size_t grown = old ? 2 * old + 1 : min_size(CAPACITY_FIRST, most);
+    if (grown <= old || grown > most || !budget_take(class, grown - old)) {
         return false;
     }
     void **slots = meta_alloc_dirty(slots_bytes(grown));
@@ -148,9 +148,9 @@ static struct slab *slab_for(struct owner *owner, unsigned class) {
 
 /* As take_from_slabs, getting a slab when there is no object left. Without the lock. */
 static size_t take(struct owner *owner, unsigned class, void **out, size_t n) {
-    lock_take(&owner->lock);
+    owner_lock(owner);
     size_t got = take_from_slabs(owner, class, out, n);
-    lock_drop(&owner->lock);
+    owner_unlock(owner);
     if (got) {
         return got;
     }
@@ -158,11 +158,11 @@ static size_t take(struct owner *owner, unsigned class, void **out, size_t n) {
     if (!slab) {
         return 0;
     }
-    lock_take(&owner->lock);
+    owner_lock(owner);
+    owner_add_slab(owner, slab);
     got = slab_take(slab, out, n);
-    owner->cache[class].nslabs++;
     owner_file_slab(owner, slab);
-    lock_drop(&owner->lock);
+    owner_unlock(owner);
     return got;
 }
 
@@ -210,7 +210,7 @@ static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     struct magazine *m = &owner->magazines.of[class];
     void **slots = magazine_base(owner, class) + 1;
     struct slab *slab = NULL;
-    lock_take(&owner->lock);
+    owner_lock(owner);
     for (size_t i = 0; i < n; i++) {
         struct slab *of = slab_of(slots[i]);
         if (of != slab) {
@@ -224,7 +224,7 @@ static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     if (slab) {
         owner_file_slab(owner, slab);
     }
-    lock_drop(&owner->lock);
+    owner_unlock(owner);
     size_t count = magazine_count(owner, class);
     memmove(slots, slots + n, (count - n) * sizeof *slots);
     m->top -= n;
@@ -255,10 +255,10 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
         magazine_drain(owner, class, count - count / 2);
     }
     if (!magazine_try_push(owner, class, p)) {
-        lock_take(&owner->lock);
+        owner_lock(owner);
         slab_give(slab, p);
         owner_file_slab(owner, slab);
-        lock_drop(&owner->lock);
+        owner_unlock(owner);
     }
 }
 

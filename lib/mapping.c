@@ -46,7 +46,7 @@ static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
     page->state = PAGE_MAPPING;
     page->link = extent.npages & (((uint64_t)1 << 48) - 1);
-    page->ndirty = extent.huge;
+    page->extra = extent.huge;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);
 }
@@ -54,7 +54,7 @@ static void *mapping_mark(struct extent extent) {
 static struct extent mapping_extent(const void *p) {
     const struct page *page = pagemap_page(pointer_pfn(p));
     ASSERT(page->state == PAGE_MAPPING);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .huge = page->ndirty};
+    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .huge = page->extra};
 }
 
 static void mapping_unmark(const void *p) {
@@ -180,6 +180,10 @@ static size_t evict_all(size_t keep_pages, uint64_t before_ms) {
 static struct extent extent_grow(struct extent extent, size_t npages) {
     size_t old_bytes = extent.npages << PAGE_SHIFT, bytes = npages << PAGE_SHIFT;
     if (sys_remap(pfn_pointer(extent.pfn), old_bytes, bytes, NULL)) {
+        if (!pagemap_cover(extent.pfn, npages)) {
+            sys_unmap(pfn_pointer(extent.pfn + extent.npages), bytes - old_bytes);
+            return (struct extent){0};
+        }
         region_account((ptrdiff_t)(bytes - old_bytes));
         zone_shed(npages - extent.npages);
         extent.npages = npages;

@@ -47,7 +47,7 @@ static bool meta_refill(size_t bytes) {
     sys_advise(p, chunk, SYS_NOHUGEPAGE);
     meta.at = p;
     meta.end = p + chunk;
-    meta.mapped += chunk;
+    counter_add(&meta.mapped, chunk);
     return true;
 }
 
@@ -94,7 +94,7 @@ void meta_free(void *p, size_t bytes) {
 }
 
 size_t meta_mapped(void) {
-    return meta.mapped;
+    return counter_read(&meta.mapped);
 }
 
 struct lock *meta_lock(void) {

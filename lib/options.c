@@ -111,8 +111,8 @@ static void option_apply(struct span pair) {
         if (!span_is(key, table[i].key)) {
             continue;
         }
-        struct span value = {colon + 1, pair.length - key.length - 1};
-        if (!colon || !table[i].parse(value, table[i].field)) {
+        struct span value = {colon ? colon + 1 : "", colon ? pair.length - key.length - 1 : 0};
+        if (!table[i].parse(value, table[i].field)) {
             fault_warn("SLABMALLOC_CONF: bad value in", pair.text, pair.length, "ignored");
         }
         return;

@@ -49,17 +49,24 @@ static unsigned this_node(void) {
 }
 
 static struct owner *owner_create(unsigned node) {
+    struct owner *owner = meta_alloc(sizeof *owner);
+    if (!owner) {
+        return NULL;
+    }
+    owner->node = node;
+    magazine_init(owner);
     lock_take(&owners.lock);
     uint32_t id = owner_count() + 1;
-    struct owner *owner = id < OWNERS_MAX ? meta_alloc(sizeof *owner) : NULL;
-    if (owner) {
+    if (id < OWNERS_MAX) {
         owner->magazines.tag = id << TAG_CLASS_BITS;
-        owner->node = node;
-        magazine_init(owner);
         atomic_store_explicit(&owners.by_id[id], owner, memory_order_release);
         atomic_store_explicit(&owners.count, id, memory_order_release);
     }
     lock_drop(&owners.lock);
+    if (id >= OWNERS_MAX) {
+        meta_free(owner, sizeof *owner);
+        return NULL;
+    }
     return owner;
 }
 
@@ -109,9 +116,9 @@ static void owner_release(struct owner *owner) {
     magazine_flush(owner, true);
     atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_seq_cst);
     remote_return_inbox(owner);
-    lock_take(&owner->lock);
+    owner_lock(owner);
     owner_drop_empty_slabs(owner);
-    lock_drop(&owner->lock);
+    owner_unlock(owner);
     announce_all(owner);
     depot_add(owner);
 }
@@ -202,33 +209,53 @@ static enum slab_bin bin_of(const struct slab *slab) {
     return 2 * slab->nfree > slab->nobjects ? SLAB_SPARSE : SLAB_BUSY;
 }
 
+void owner_unlock(struct owner *owner) {
+    struct slab *emptied = owner->emptied;
+    owner->emptied = NULL;
+    lock_drop(&owner->lock);
+    while (unlikely(emptied != NULL)) {
+        struct slab *next = emptied->next;
+        slab_destroy(emptied);
+        emptied = next;
+    }
+}
+
+static void take_out(struct owner *owner, struct slab *slab) {
+    struct owner_cache *cache = &owner->cache[slab->class];
+    list_remove(cache, slab);
+    cache->nslabs--;
+    slab->bin = SLAB_UNFILED;
+    slab->next = owner->emptied;
+    owner->emptied = slab;
+}
+
+void owner_add_slab(struct owner *owner, struct slab *slab) {
+    ASSERT(lock_held(&owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
+    struct owner_cache *cache = &owner->cache[slab->class];
+    cache->nslabs++;
+    list_insert(cache, slab, bin_of(slab));
+}
+
 bool owner_file_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(&owner->lock) && slab->owner == owner);
     struct owner_cache *cache = &owner->cache[slab->class];
     enum slab_bin bin = bin_of(slab), before = slab->bin;
-    if (bin == before) {
+    if (bin == before || before == SLAB_UNFILED) {
         return false;
-    }
-    if (before != SLAB_UNFILED) {
-        list_remove(cache, slab);
     }
     if (bin == SLAB_EMPTY && cache->nempty) {
-        cache->nslabs--;
-        slab_destroy(slab);
+        take_out(owner, slab);
         return false;
     }
+    list_remove(cache, slab);
     list_insert(cache, slab, bin);
     return before == SLAB_FULL;
 }
 
 void owner_drop_empty_slabs(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        struct owner_cache *cache = &owner->cache[class];
-        while (cache->nempty) {
-            struct slab *slab = cache->list[SLAB_EMPTY];
-            list_remove(cache, slab);
-            cache->nslabs--;
-            slab_destroy(slab);
+        while (owner->cache[class].nempty) {
+            take_out(owner, owner->cache[class].list[SLAB_EMPTY]);
         }
     }
 }
@@ -266,14 +293,18 @@ struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
     /* Cleared before the walk: what becomes free behind its back sets it again. */
     atomic_fetch_and_explicit(word, ~bit, memory_order_acquire);
     struct slab *slab = NULL;
+    bool missed = false;
     lock_take(&depot->lock);
     for (struct owner *from = depot->idle; from && !slab; from = from->next_idle) {
-        lock_take(&from->lock);
+        if (!owner_try_lock(from)) {
+            missed = true; /* somebody is returning objects to it: next time */
+            continue;
+        }
         slab = steal_from(from, owner, class);
-        lock_drop(&from->lock);
+        owner_unlock(from);
     }
     lock_drop(&depot->lock);
-    if (slab) {
+    if (slab || missed) {
         atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
     }
     return slab;

@@ -68,6 +68,7 @@ struct owner {
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
     struct owner *next_idle;
+    struct slab *emptied; /* slabs in no list any more, which owner_unlock gives back */
     uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot */
     size_t run_cache_pages;
     struct remote_magazine *open[REMOTE_WAYS], *spare;
@@ -113,11 +114,28 @@ void owner_announce(const struct owner *owner, unsigned class);
 /* Moves OWNER's thread to an owner of the node it runs on now. */
 void owner_migrate(struct owner *owner, unsigned node);
 
-/* Puts SLAB into the list its free count calls for, or gives it back if the class has an empty one already.
- * With the owner's lock. True: the slab has free objects now and had none before. */
+/*
+ * The owner's lock. No thread waits for a second lock while it holds this one: slabs that became empty go back to the zone
+ * only after owner_unlock dropped it. So fork may take locks in any state of the forking thread.
+ */
+static inline void owner_lock(struct owner *owner) {
+    lock_take(&owner->lock);
+}
+
+static inline bool owner_try_lock(struct owner *owner) {
+    return lock_try(&owner->lock);
+}
+
+void owner_unlock(struct owner *owner);
+
+/* A slab that is in no list, new or stolen, becomes one of OWNER's. With the owner's lock. */
+void owner_add_slab(struct owner *owner, struct slab *slab);
+
+/* Puts SLAB into the list its free count calls for, or out of all if the class has an empty one already. A slab that was not added yet
+ * stays as it is. With the owner's lock. True: the slab has free objects now and had none before. */
 bool owner_file_slab(struct owner *owner, struct slab *slab);
 
-/* Gives back every empty slab. With the owner's lock. */
+/* Takes every empty slab out. With the owner's lock. */
 void owner_drop_empty_slabs(struct owner *owner);
 
 /* Every owner ever made: ids 1..owner_count(). */

@@ -7,7 +7,7 @@ struct pagemap pagemap __attribute__((aligned(4096)));
 static struct lock map_lock;
 
 /* First and last root index in use, so that walks need not read the whole root. */
-static size_t root_low = ROOT_SIZE, root_high;
+static _Atomic size_t root_low = ROOT_SIZE, root_high;
 
 void pagemap_init(void) {
     sys_advise(&pagemap, sizeof pagemap, SYS_NOHUGEPAGE);

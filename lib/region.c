@@ -23,12 +23,12 @@ static char *map_aligned(size_t bytes, size_t align) {
     if (bytes > SIZE_MAX - align) {
         return NULL;
     }
-    p = sys_map(NULL, bytes + align - PAGE_BYTES);
+    p = sys_map(NULL, bytes + align); /* the kernel's page may be smaller than ours: no less will do */
     if (!p) {
         return NULL;
     }
     char *start = (char *)round_up((uintptr_t)p, align);
-    char *end = p + bytes + align - PAGE_BYTES;
+    char *end = p + bytes + align;
     /* A refused cut leaves an unused, untouched stretch mapped: address space, no memory. */
     if (start > p) {
         sys_unmap(p, (size_t)(start - p));

@@ -9,18 +9,18 @@ static void give_directly(void *p) {
     struct slab *slab = slab_of(p);
     for (;;) {
         struct owner *owner = __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
-        lock_take(&owner->lock);
+        owner_lock(owner);
         if (likely(slab->owner == owner)) {
             unsigned class = slab->class;
             slab_give(slab, p);
             bool partial = owner_file_slab(owner, slab);
-            lock_drop(&owner->lock);
+            owner_unlock(owner);
             if (partial) {
                 owner_announce(owner, class);
             }
             return;
         }
-        lock_drop(&owner->lock);
+        owner_unlock(owner);
     }
 }
 
@@ -44,7 +44,7 @@ static void discard(struct owner *self, struct remote_magazine *m) {
 
 /* With OWNER's lock: M's objects that are still OWNER's go into their slabs, the others stay in M. */
 static void give_all(struct owner *owner, struct remote_magazine *m) {
-    uint32_t kept = 0;
+    uint16_t kept = 0;
     for (uint32_t i = 0; i < m->count; i++) {
         struct slab *slab = slab_of(m->object[i]);
         if (unlikely(slab->owner != owner)) {
@@ -73,7 +73,7 @@ static void return_locked(struct owner *owner) {
     for (struct remote_magazine *m = all; m; m = m->next) {
         give_all(owner, m);
     }
-    lock_drop(&owner->lock);
+    owner_unlock(owner);
     while (all) {
         struct remote_magazine *next = all->next;
         forward(all);
@@ -82,7 +82,7 @@ static void return_locked(struct owner *owner) {
 }
 
 void remote_return_inbox(struct owner *owner) {
-    lock_take(&owner->lock);
+    owner_lock(owner);
     return_locked(owner);
 }
 
@@ -96,7 +96,7 @@ static void send(struct owner *target, struct remote_magazine *m) {
     bool idle = atomic_load_explicit(&target->state, memory_order_seq_cst) == OWNER_IDLE;
     if (idle) {
         remote_return_inbox(target);
-    } else if (waiting > INBOX_LIMIT && lock_try(&target->lock)) {
+    } else if (waiting > INBOX_LIMIT && owner_try_lock(target)) {
         return_locked(target);
     }
 }
@@ -108,7 +108,7 @@ static struct remote_magazine *fresh_magazine(struct owner *self) {
         m = meta_alloc_dirty(sizeof *m);
     }
     if (m) {
-        m->count = m->bytes = 0;
+        m->count = m->granules = 0;
     }
     return m;
 }
@@ -116,7 +116,7 @@ static struct remote_magazine *fresh_magazine(struct owner *self) {
 static void send_way(struct owner *self, unsigned way) {
     struct remote_magazine *m = self->open[way];
     self->open[way] = NULL;
-    send(owner_of_tag(pagemap_tag(m->object[0])), m);
+    send(owner_by_id(m->owner), m);
 }
 
 void remote_flush(struct owner *self) {
@@ -127,36 +127,41 @@ void remote_flush(struct owner *self) {
     }
 }
 
+/* The remote magazine SELF fills for owner ID; NULL: no memory. */
+static struct remote_magazine *open_magazine(struct owner *self, uint32_t id) {
+    unsigned way = id % REMOTE_WAYS;
+    struct remote_magazine *m = self->open[way];
+    if (likely(m && m->owner == id)) {
+        return m;
+    }
+    if (m) {
+        send_way(self, way);
+    }
+    m = fresh_magazine(self);
+    if (m) {
+        m->owner = id;
+        self->open[way] = m;
+    }
+    return m;
+}
+
 void remote_free(struct owner *self, uint32_t tag, void *p) {
-    struct slab *slab = slab_of(p);
-    if (unlikely(slab_index(slab, p) < 0)) {
+    unsigned class = tag & ((1u << TAG_CLASS_BITS) - 1);
+    if (unlikely(!slab_may_start(p, class))) {
         fault_pointer("free of a pointer inside an object", p);
     }
-    if (!self) {
+    struct remote_magazine *m = self ? open_magazine(self, tag >> TAG_CLASS_BITS) : NULL;
+    if (unlikely(!m)) {
         give_directly(p);
         return;
-    }
-    unsigned way = (tag >> TAG_CLASS_BITS) % REMOTE_WAYS;
-    struct remote_magazine *m = self->open[way];
-    if (m && (pagemap_tag(m->object[0]) ^ tag) >> TAG_CLASS_BITS) {
-        send_way(self, way);
-        m = NULL;
-    }
-    if (!m) {
-        m = fresh_magazine(self);
-        if (!m) {
-            give_directly(p);
-            return;
-        }
-        self->open[way] = m;
     }
     if (unlikely(m->count && m->object[m->count - 1] == p)) {
         fault_pointer("double free", p);
     }
     m->object[m->count++] = p;
-    m->bytes += slab->bytes;
-    if (m->count == REMOTE_OBJECTS || m->bytes >= REMOTE_BYTES) {
-        send_way(self, way);
+    m->granules += (uint16_t)(sizeclass_bytes(class) / CLASS_GRANULE);
+    if (m->count == REMOTE_OBJECTS || m->granules >= REMOTE_BYTES / CLASS_GRANULE) {
+        send_way(self, m->owner % REMOTE_WAYS);
     }
 }
 
@@ -164,7 +169,7 @@ void remote_receive(struct owner *self) {
     struct remote_magazine *all = take_all(self);
     while (all) {
         struct remote_magazine *m = all, *next = all->next;
-        uint32_t left = 0;
+        uint16_t left = 0;
         for (uint32_t i = 0; i < m->count; i++) {
             uint32_t class = pagemap_tag(m->object[i]) ^ owner_tag(self);
             if (class >= CLASS_COUNT || !magazine_try_push(self, class, m->object[i])) {
@@ -173,9 +178,9 @@ void remote_receive(struct owner *self) {
         }
         m->count = left;
         if (left) {
-            lock_take(&self->lock);
+            owner_lock(self);
             give_all(self, m);
-            lock_drop(&self->lock);
+            owner_unlock(self);
         }
         if (m->count) {
             forward(m);

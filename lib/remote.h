@@ -29,7 +29,8 @@
 
 struct remote_magazine {
     struct remote_magazine *next; /* in an inbox */
-    uint32_t count, bytes;
+    uint32_t owner;               /* id of the owner it is for */
+    uint16_t count, granules;     /* objects, and their size in CLASS_GRANULE */
     void *object[REMOTE_OBJECTS];
 };
 _Static_assert(sizeof(struct remote_magazine) == 512, "a remote magazine is 512 bytes");

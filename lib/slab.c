@@ -2,7 +2,6 @@
 
 #include "fault.h"
 #include "meta.h"
-#include "sizeclass.h"
 #include "zone.h"
 
 #define SLAB_PAGES_MAX (((size_t)256 << 10) >> PAGE_SHIFT)
@@ -56,6 +55,7 @@ struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsig
     for (size_t i = 0; i < npages; i++) {
         struct page *page = pagemap_page(pfn + i);
         page->state = PAGE_SLAB;
+        page->extra = i & 0xffff;
         page->link = (uintptr_t)slab & (((uint64_t)1 << 48) - 1);
     }
     pagemap_set_tags(pfn, npages, tag | class);

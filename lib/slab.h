@@ -20,6 +20,7 @@
 
 #include "base.h"
 #include "pagemap.h"
+#include "sizeclass.h"
 
 #define SLAB_OBJECTS_MAX 512
 
@@ -35,7 +36,7 @@ enum slab_bin {
 };
 
 struct slab {
-    /* Constants: read by any thread that frees one of the objects. */
+    /* Constants. */
     uintptr_t base;      /* address of object 0 */
     uint64_t reciprocal; /* ceil(2^40 / bytes): offset * reciprocal >> 40 == offset / bytes */
     struct owner *owner;
@@ -78,6 +79,13 @@ static inline long slab_index(const struct slab *slab, const void *p) {
     uint64_t offset = (uintptr_t)p - slab->base;
     uint64_t index = offset * slab->reciprocal >> 40;
     return index < slab->nobjects && index * slab->bytes == offset ? (long)index : -1;
+}
+
+/* Whether an object of CLASS may start at P, from the page map alone: the slab's descriptor is its owner's to write, and
+ * reading it would cost a freeing thread a cache miss. Only the waste behind the last object is taken for objects. */
+static inline bool slab_may_start(const void *p, unsigned class) {
+    uintptr_t pfn = pointer_pfn(p), first = pfn - pagemap_page(pfn)->extra;
+    return ((uint32_t)((uintptr_t)p - (first << PAGE_SHIFT)) % (uint32_t)sizeclass_bytes(class)) == 0;
 }
 
 static inline bool slab_is_free(const struct slab *slab, size_t index) {

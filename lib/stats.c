@@ -24,14 +24,14 @@ static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsig
 }
 
 static void add_owner(struct slabmalloc_stats *stats, struct owner *owner) {
-    lock_take(&owner->lock);
+    owner_lock(owner);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         add_class(stats, owner, class);
     }
     stats->run_cached_bytes += owner->run_cache_pages << PAGE_SHIFT;
     stats->owners_active += atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;
-    stats->lock_waits += owner->lock.contended;
-    lock_drop(&owner->lock);
+    stats->lock_waits += owner->lock.waits;
+    owner_unlock(owner);
 }
 
 static void add_zone(struct slabmalloc_stats *stats, struct zone *zone) {
@@ -40,7 +40,7 @@ static void add_zone(struct slabmalloc_stats *stats, struct zone *zone) {
     stats->zone_free_bytes += zone->buddy.free_pages << PAGE_SHIFT;
     stats->zone_dirty_bytes += zone->buddy.dirty_pages << PAGE_SHIFT;
     stats->purged_bytes += zone->purged_pages << PAGE_SHIFT;
-    stats->lock_waits += zone->lock.contended;
+    stats->lock_waits += zone->lock.waits;
     lock_drop(&zone->lock);
 }
 

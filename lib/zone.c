@@ -21,11 +21,24 @@
 #define DIRTY_SHARE 8
 #define SHED_MIN_ORDER 2
 
+/* A purge gives up after this many refusals. */
+#define REFUSALS_MAX 64
+
 static struct {
     struct zone zone[ZONES_MAX];
     unsigned nnodes;
     uint64_t nodes; /* bit n: node n may be used */
 } zones;
+
+/* Which kinds serve a request of a kind, most preferred first. DMA serves only those that ask for it. */
+static const struct {
+    unsigned nkinds;
+    enum zone_kind kind[2];
+} zonelists[ZONE_KINDS] = {
+    [ZONE_DMA] = {1, {ZONE_DMA}},
+    [ZONE_NORMAL] = {2, {ZONE_NORMAL, ZONE_HIGHMEM}},
+    [ZONE_HIGHMEM] = {2, {ZONE_HIGHMEM, ZONE_NORMAL}},
+};
 
 void zone_init(void) {
     zones.nodes = sys_nodes();
@@ -51,7 +64,7 @@ struct zone *zone_of(uintptr_t pfn) {
 
 struct zone *zone_next(struct zone *after) {
     for (struct zone *z = after ? after + 1 : zones.zone; z < zones.zone + ZONES_MAX; z++) {
-        if (z->mapped_pages) {
+        if (counter_read(&z->mapped_pages)) {
             return z;
         }
     }
@@ -69,7 +82,7 @@ void zone_each_lock(void (*visit)(struct lock *lock)) {
 bool zone_wants_huge(void) {
     size_t free_pages = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        free_pages += zone->buddy.free_pages;
+        free_pages += counter_read(&zone->buddy.free_pages);
     }
     size_t mapped = region_footprint(), unused = free_pages << PAGE_SHIFT;
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
@@ -77,7 +90,7 @@ bool zone_wants_huge(void) {
 
 /* Small heaps do not reserve what they will not use; extents of huge pages are long, since each changes the map areas. */
 static size_t growth_bytes(const struct zone *zone, bool huge) {
-    size_t wanted = (zone->mapped_pages << PAGE_SHIFT) / 4 & ~(BLOCK_BYTES - 1);
+    size_t wanted = (counter_read(&zone->mapped_pages) << PAGE_SHIFT) / 4 & ~(BLOCK_BYTES - 1);
     return huge ? REGION_LARGE : min_size(max_size(wanted, REGION_SMALL), REGION_MEDIUM);
 }
 
@@ -95,58 +108,73 @@ static bool zone_grow(struct zone *zone) {
         block->huge = region.huge;
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
-    zone->mapped_pages += region.npages;
+    counter_add(&zone->mapped_pages, region.npages);
     zone->grown++;
     lock_drop(&zone->lock);
     return true;
 }
 
-/* Takes one dirty block out, purges it without the lock and puts it back. Returns its pages; 0: none, or refused. */
-static size_t purge_one(struct zone *zone, unsigned min_order) {
+/* Takes a dirty block out for purging; it is nobody else's until isolate_end. 0: none. */
+static uintptr_t isolate(struct zone *zone, unsigned min_order) {
     unsigned order;
     lock_take(&zone->lock);
     uintptr_t pfn = buddy_take_dirty(&zone->buddy, min_order, &order);
-    size_t npages = pfn ? (size_t)1 << order : 0;
-    zone->isolated_pages += npages;
-    lock_drop(&zone->lock);
-    if (!pfn) {
-        return 0;
+    if (pfn) {
+        zone->isolated_pages += (size_t)1 << order;
     }
-    bool zero = region_purge(pfn, npages);
+    lock_drop(&zone->lock);
+    return pfn;
+}
+
+static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
+    const struct page *page = pagemap_page(pfn);
+    size_t npages = (size_t)1 << page->order;
     lock_take(&zone->lock);
-    if (zero) {
+    if (purged) {
         buddy_mark_fresh(pfn, npages);
-        zone->purged_pages += npages;
+        zone->purged_pages += page->extra;
     }
     buddy_free(&zone->buddy, pfn, npages, 0);
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
     zone->isolated_pages -= npages;
     lock_drop(&zone->lock);
-    return zero ? npages : 0;
 }
 
+/* Purges until KEEP_PAGES dirty pages are left. A block the kernel refuses to take (locked by the program) stays isolated until the end,
+ * so that it does not stand before the others. Returns the dirty pages given back. */
 static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
-    size_t total = 0;
-    while (zone->buddy.dirty_pages > keep_pages) {
-        size_t npages = purge_one(zone, min_order);
-        if (!npages) {
+    uintptr_t refused[REFUSALS_MAX];
+    size_t total = 0, nrefused = 0;
+    while (counter_read(&zone->buddy.dirty_pages) > keep_pages && nrefused < REFUSALS_MAX) {
+        uintptr_t pfn = isolate(zone, min_order);
+        if (!pfn) {
             break;
         }
-        total += npages;
+        struct page *page = pagemap_page(pfn);
+        if (region_purge(pfn, (size_t)1 << page->order)) {
+            total += page->extra;
+            isolate_end(zone, pfn, true);
+        } else {
+            refused[nrefused++] = pfn;
+        }
+    }
+    while (nrefused) {
+        isolate_end(zone, refused[--nrefused], false);
     }
     return total;
 }
 
 /* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
 static size_t dirty_allowance(const struct zone *zone) {
-    return DIRTY_FLOOR_PAGES + (zone->mapped_pages - zone->buddy.free_pages) / DIRTY_SHARE;
+    return DIRTY_FLOOR_PAGES + (counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages)) / DIRTY_SHARE;
 }
 
 /* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
 static size_t resident_pages(void) {
     size_t fresh = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        fresh += zone->buddy.free_pages - min_size(zone->buddy.dirty_pages, zone->buddy.free_pages);
+        size_t all = counter_read(&zone->buddy.free_pages), dirty = counter_read(&zone->buddy.dirty_pages);
+        fresh += all - min_size(dirty, all);
     }
     size_t mapped = region_footprint() >> PAGE_SHIFT;
     return mapped - min_size(fresh, mapped);
@@ -159,7 +187,7 @@ void zone_shed(size_t npages) {
         return;
     }
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        size_t dirty = zone->buddy.dirty_pages, allowance = dirty_allowance(zone);
+        size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = dirty_allowance(zone);
         if (dirty > allowance) {
             purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, 2 * npages)), SHED_MIN_ORDER);
         }
@@ -198,12 +226,12 @@ uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group,
     ASSERT(npages && npages <= BLOCK_PAGES && align_order <= MAX_ORDER);
     for (unsigned i = 0; i < NODES_MAX; i++) {
         unsigned at = (node + i) % NODES_MAX;
-        if (!(zones.nodes >> at & 1)) {
-            continue;
-        }
-        uintptr_t pfn = zone_take_or_grow(&zones.zone[at * ZONE_KINDS + kind], group, npages, align_order);
-        if (pfn) {
-            return pfn;
+        for (unsigned k = 0; zones.nodes >> at & 1 && k < zonelists[kind].nkinds; k++) {
+            struct zone *zone = &zones.zone[at * ZONE_KINDS + zonelists[kind].kind[k]];
+            uintptr_t pfn = zone_take_or_grow(zone, group, npages, align_order);
+            if (pfn) {
+                return pfn;
+            }
         }
     }
     return 0;
@@ -253,7 +281,7 @@ static bool unmap_one(struct zone *zone) {
     uintptr_t pfn = buddy_remove_block(&zone->buddy);
     if (pfn) {
         pagemap_block(pfn)->zone = 0;
-        zone->mapped_pages -= BLOCK_PAGES;
+        counter_sub(&zone->mapped_pages, BLOCK_PAGES);
     }
     lock_drop(&zone->lock);
     if (!pfn || region_unmap(pfn, BLOCK_PAGES)) {
@@ -261,7 +289,7 @@ static bool unmap_one(struct zone *zone) {
     }
     lock_take(&zone->lock);
     pagemap_block(pfn)->zone = (uint8_t)(zone->index + 1);
-    zone->mapped_pages += BLOCK_PAGES;
+    counter_add(&zone->mapped_pages, BLOCK_PAGES);
     buddy_free(&zone->buddy, pfn, BLOCK_PAGES, BLOCK_PAGES);
     lock_drop(&zone->lock);
     return false;

@@ -5,8 +5,8 @@
  *   NORMAL   hugepage-backed; everything malloc hands out up to a pageblock
  *   HIGHMEM  ordinary pages, first to be given back; the fallback of NORMAL
  *
- * A request names a node and a kind and walks that pair's zonelist, most preferred first: the zones of the kind and
- * below on the nearest node, then the next node. A zone without free pages grows by a region. A zone's pages
+ * A request names a node and a kind and walks that pair's zonelist, most preferred first: the kind and its fallback on
+ * that node, then on the following nodes. A zone without free pages grows by a region. A zone's pages
  * are counted: free in the buddy, or out (slab, run, isolated); the sum is what is mapped.
  *
  * Decay: each interval the zone looks at the least number of dirty free pages it had. These were of no use for the
@@ -61,7 +61,7 @@ void zone_free(uintptr_t pfn, size_t npages, size_t ntouched);
 /* Takes the free pages [PFN, PFN + NPAGES) that follow a block in its own pageblock; false: not all free. */
 bool zone_extend(uintptr_t pfn, size_t npages);
 
-/* Gives free dirty pages back to the kernel until at most KEEP_PAGES are left. Returns the pages given back. */
+/* Gives free dirty pages back to the kernel until at most KEEP_PAGES are left. Returns the dirty pages given back. */
 size_t zone_purge(struct zone *zone, size_t keep_pages);
 
 /* NPAGES of new memory are about to become resident. If that makes a new peak, gives back up to twice as many dirty

@@ -35,7 +35,12 @@ static const char usage[] =
     "\n"
     "  --conf sets SLABMALLOC_CONF for PROGRAM; keys are listed in the README\n"
     "\n"
-    "Exit status: PROGRAM's; 127 if it is not found, 126 if it cannot be run, 2 for wrong usage.\n";
+    "Exit status: PROGRAM's; 127 if it is not found, 126 if it cannot be run, 2 for wrong usage, 1 if output fails.\n";
+
+/* What was printed must have arrived, or the status says so. */
+static int printed(void) {
+    return fflush(stdout) || ferror(stdout) ? 1 : 0;
+}
 
 static int fail(int status, const char *what, const char *name, const char *why) {
     fprintf(stderr, "slabmalloc: %s%s%s%s\n", what, name, why ? ": " : "", why ? why : "");
@@ -100,11 +105,11 @@ int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     if (!strcmp(verb, "--help") || !strcmp(verb, "-h")) {
         fputs(usage, stdout);
-        return 0;
+        return printed();
     }
     if (!strcmp(verb, "--version")) {
         printf("slabmalloc %d.%d.%d\n", SLABMALLOC_VERSION_MAJOR, SLABMALLOC_VERSION_MINOR, SLABMALLOC_VERSION_PATCH);
-        return 0;
+        return printed();
     }
     bool is_run = !strcmp(verb, "run");
     if (!is_run && strcmp(verb, "path")) {
@@ -117,7 +122,7 @@ int main(int argc, char **argv) {
     }
     if (!is_run) {
         puts(library);
-        return 0;
+        return printed();
     }
     return run(argv + 2, library);
 }

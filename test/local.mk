@@ -6,13 +6,28 @@
 
 # Criterion programs, one per layer, with libslabcore linked in.
 unit_tests = \
+	test/unit/test_api \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
+	test/unit/test_fork \
+	test/unit/test_heap \
+	test/unit/test_limits \
+	test/unit/test_lock \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
 	test/unit/test_meta \
+	test/unit/test_options \
+	test/unit/test_owner \
+	test/unit/test_pagemap \
+	test/unit/test_region \
+	test/unit/test_remote \
 	test/unit/test_run \
-	test/unit/test_sizeclass
+	test/unit/test_sizeclass \
+	test/unit/test_slab \
+	test/unit/test_stats \
+	test/unit/test_stress \
+	test/unit/test_zone \
+	test/unit/test_zone_purge
 
 # Programs that the preload tests run; they know nothing of slabmalloc.
 preload_programs = \
@@ -78,13 +93,28 @@ build_tests = \
 	test/lists.sh
 
 # One line a program: automake knows no patterns.
+test_unit_test_api_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
+test_unit_test_fork_LDADD = $(UNIT_LIBS)
+test_unit_test_heap_LDADD = $(UNIT_LIBS)
+test_unit_test_limits_LDADD = $(UNIT_LIBS)
+test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
+test_unit_test_options_LDADD = $(UNIT_LIBS)
+test_unit_test_owner_LDADD = $(UNIT_LIBS)
+test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
+test_unit_test_region_LDADD = $(UNIT_LIBS)
+test_unit_test_remote_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
+test_unit_test_slab_LDADD = $(UNIT_LIBS)
+test_unit_test_stats_LDADD = $(UNIT_LIBS)
+test_unit_test_stress_LDADD = $(UNIT_LIBS)
+test_unit_test_zone_LDADD = $(UNIT_LIBS)
+test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 
 # C++ ones; the others are NAME.c.
 test_preload_progs_cxx_lifetime_SOURCES = test/preload/progs/cxx_lifetime.cc

@@ -36,7 +36,7 @@ command -v objdump >/dev/null || skip_all "objdump is not installed"
 compiler() {
 	readelf -p .comment "$SLABMALLOC_LIB" |
 		sed -n 's/.*GCC: ([^)]*) \([0-9]*\)\..*/gcc \1/p; s/.*clang version \([0-9]*\)\..*/clang \1/p' |
-		sort | tail -n 1
+		sort | head -n 1 # clang if it is there: the C library's start files are of gcc
 }
 
 # disassemble NAME: "address<TAB>instruction" lines. By address and size: a

@@ -81,7 +81,7 @@ if quick; then
 	skip "sort of a big file" "heavy: left out by SLABMALLOC_CHECK=quick"
 else
 	same "sort of a big file, in one thread, in several, and merging" <<'SCRIPT'
-awk 'BEGIN { x = 12345; for (i = 0; i < 700000; i++) { x = (x * 1103515245 + 12345) % 2147483648; print x, i % 100, "some text that makes the line longer " x % 977 } }' >big
+awk 'BEGIN { x = 12345; for (i = 0; i < 300000; i++) { x = (x * 1103515245 + 12345) % 2147483648; print x, i % 100, "some text that makes the line longer " x % 977 } }' >big
 sort --parallel=1 big | md5sum
 sort --parallel=4 -S 64M big | md5sum
 sort --parallel=2 -S 2M -T . big | md5sum

@@ -2,6 +2,8 @@
 # fork, vfork and posix_spawn from a process whose threads are inside malloc.
 . "$(dirname "$0")/lib.sh"
 
-tap_both fork_busy
+forks=200
+quick && forks=40
+tap_both fork_busy "$forks"
 tap_both spawn
 done_testing

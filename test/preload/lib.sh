@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # TAP helpers for the preload tests; sourced by every *.t here.
 #
 # The harness gives SLABMALLOC_LIB (absolute path of the library to preload), SLABMALLOC_CMD (the launcher), top_srcdir,

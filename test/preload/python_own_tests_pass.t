@@ -12,7 +12,7 @@ modules="test_dict test_list test_set test_tuple test_bytes test_unicode test_ar
 	test_json test_pickle test_marshal test_gc test_weakref test_memoryview test_buffer test_mmap
 	test_zlib test_ctypes test_xml_etree_c test_pyexpat test_re test_struct test_heapq
 	test_threading test_threading_local test_thread test_queue test_fork1 test_subprocess test_posix test_dbm_gnu
-	test_io test_bufio test_decimal test_hashlib test_bz2 test_lzma test_atexit test_context test_generators"
+	test_bufio test_fileio test_memoryio test_decimal test_hashlib test_bz2 test_lzma test_atexit test_context test_generators"
 quick && modules="test_dict test_list test_json test_gc test_threading_local test_fork1 test_zlib"
 if ! quick; then
 	modules="$modules test_multiprocessing_fork test_multiprocessing_main_handling"
@@ -44,7 +44,8 @@ if [ "$status" -ne 0 ] && [ ! -s "$tmp/bad" ]; then
 	# No list of failed modules: the run as a whole went wrong.
 	ok 1 "the test suite runs to its end"
 	note "status $status"
-	note_file <(tail -n 20 "$tmp/preloaded.log") 20
+	tail -n 20 "$tmp/preloaded.log" >"$tmp/detail"
+	note_file "$tmp/detail"
 fi
 if [ -s "$tmp/bad" ]; then
 	mapfile -t again <"$tmp/bad"

@@ -42,7 +42,7 @@ stop() {
 
 # The same keys and values in whichever server.
 fill() {
-	awk 'BEGIN { srand(7); for (i = 0; i < 6000; i++) {
+	awk 'BEGIN { srand(7); for (i = 0; i < 3000; i++) {
 		print "SET key:" i " " substr("abcdefghijklmnopqrstuvwxyz", 1 + i % 20) i
 		print "HSET hash:" i % 500 " f" i " " i
 		print "ZADD sorted:" i % 50 " " i % 997 " m" i
@@ -53,7 +53,7 @@ fill() {
 	cli DEBUG DIGEST
 }
 
-requests=40000
+requests=20000
 quick && requests=4000
 for kind in plain preloaded; do
 	start "$kind" --enable-debug-command yes || { ok 1 "$kind: the server starts"; note_file "$tmp/server.log"; continue; }

@@ -96,6 +96,19 @@ static inline bool words_hold(const void *p, size_t bytes, uint64_t seed) {
 
 /* --- Children -------------------------------------------------------------------------------------------------- */
 
+static inline void must_be_good_end(int status, const char *file, int line) {
+    if (WIFSIGNALED(status)) {
+        dprintf(2, "%s:%d: a child was killed by signal %d\n", file, line, WTERMSIG(status));
+        __builtin_trap();
+    }
+    if (WEXITSTATUS(status)) {
+        dprintf(2, "%s:%d: a child exited with status %d\n", file, line, WEXITSTATUS(status));
+        __builtin_trap();
+    }
+}
+
+#define MUST_BE_GOOD_END(status) must_be_good_end(status, __FILE__, __LINE__)
+
 static inline void child_must_end_well(void (*body)(void *), void *arg) {
     pid_t pid = fork();
     MUST(pid >= 0);
@@ -105,7 +118,7 @@ static inline void child_must_end_well(void (*body)(void *), void *arg) {
     }
     int status;
     MUST(waitpid(pid, &status, 0) == pid);
-    MUST(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    MUST_BE_GOOD_END(status);
 }
 
 /* BODY must abort after exactly one line on stderr: "slabmalloc: fatal: WHAT: 0x...". */

@@ -236,6 +236,19 @@ Test(buddy, the_first_touch_of_a_huge_pageblock_counts_for_all_of_it) {
     require(buddy.dirty_pages == BLOCK_PAGES - 1);
 }
 
+Test(buddy, a_huge_pageblock_touched_before_keeps_what_is_known_of_it) {
+    give_block(0);
+    pagemap_block(FIRST)->huge = true;
+    require(take(BLOCK_PAGES, 0) == FIRST);
+    memset(model.fresh, false, BLOCK_PAGES);
+    mark_fresh(FIRST + 100, 50); /* purged: small pages now */
+    give(FIRST, BLOCK_PAGES, 10);
+    must_agree(0);
+    require(take(200, 0) == FIRST);
+    require(buddy_is_fresh(FIRST + 100) && buddy_is_fresh(FIRST + 149) && !buddy_is_fresh(FIRST + 150));
+    must_agree(1);
+}
+
 /* Examples: purging. */
 
 Test(buddy, nothing_dirty_means_nothing_to_purge) {
@@ -308,11 +321,6 @@ Test(buddy, claim_takes_all_or_nothing_behind_an_allocation) {
 }
 
 /* Every page of the range is free, so the header's condition holds, wherever the free block begins. */
-Test(buddy, claim_takes_a_range_inside_a_free_block) {
-    give_block(0);
-    require(claim(FIRST + 100, 30));
-    must_agree(0);
-}
 
 Test(buddy, claim_fails_on_pages_that_are_out) {
     give_block(0);
@@ -386,6 +394,40 @@ Test(buddy, a_pageblock_that_became_free_serves_either_group) {
     }
 }
 
+Test(buddy, a_halved_request_fits_the_most_that_dirty_memory_can_serve) {
+    give_block(0);
+    require(take(BLOCK_PAGES, 0) == FIRST);
+    give(FIRST + 16, 4, 4);
+    give(FIRST + 256, 64, 0); /* large, but fresh */
+    require(buddy_fit(&buddy, 16, 1, GROUP_SLAB) == 4);
+    require(buddy_fit(&buddy, 12, 3, GROUP_SLAB) == 3);
+    require(buddy_fit(&buddy, 4, 1, GROUP_SLAB) == 4);
+    require(buddy_fit(&buddy, 3, 3, GROUP_SLAB) == 3);
+    require(buddy_fit(&buddy, 16, 8, GROUP_SLAB) == 16); /* no halving helps */
+    require(buddy_fit(&buddy, 16, 1, GROUP_RUN) == 16);  /* another group's */
+}
+
+Test(buddy, a_dirty_pageblock_fits_any_request_of_any_group) {
+    give_block(0);
+    give(take(1, 0), 1, 1);
+    require(buddy_fit(&buddy, 64, 1, GROUP_SLAB) == 64 && buddy_fit(&buddy, BLOCK_PAGES, 1, GROUP_RUN) == BLOCK_PAGES);
+}
+
+/* Pageblocks come and go. */
+
+Test(buddy, only_a_wholly_free_pageblock_can_be_removed) {
+    give_block(0);
+    give_block(1);
+    uintptr_t pfn = take(1, 0), other = FIRST + (pfn == FIRST ? BLOCK_PAGES : 0);
+    require(buddy_remove_block(&buddy) == other);
+    model_take(other, BLOCK_PAGES);
+    must_agree(1);
+    require(buddy_remove_block(&buddy) == 0);
+    give(pfn, 1, 1);
+    require(buddy_remove_block(&buddy) == pfn);
+    require(buddy.free_pages == 0 && buddy.dirty_pages == 0 && !buddy_check(&buddy));
+}
+
 /* The checker, which the rest of the tests trust. */
 
 static void must_notice(const char *what) {
@@ -423,7 +465,7 @@ Test(buddy, check_notices_every_broken_invariant) {
     page->prev = block;
     must_notice("a wrong back link");
     *page = saved;
-    page->ndirty = 3;
+    page->extra = 3;
     must_notice("a wrong count of dirty pages in a block");
     *page = saved;
     pagemap_page(block + 65)->state = PAGE_FREE;

@@ -102,6 +102,39 @@ static void random_purge(struct rng *rng, unsigned long step) {
     }
 }
 
+/* A free pageblock leaves and comes back as a new one. */
+static void random_remove(unsigned long step) {
+    uintptr_t pfn = buddy_remove_block(&buddy);
+    require((pfn != 0) == (model.nblocks[MAX_ORDER] != 0), "step %lu", step);
+    if (pfn) {
+        require(model.order[pfn - FIRST] == MAX_ORDER, "step %lu", step);
+        model_take(pfn, BLOCK_PAGES);
+        must_agree(step);
+        give_block((unsigned)((pfn - FIRST) / BLOCK_PAGES));
+    }
+}
+
+static void random_fit(struct rng *rng, unsigned long step) {
+    size_t least = rng_between(rng, 1, 7), npages = least << rng_below(rng, 7);
+    enum buddy_group group = rng_below(rng, GROUPS);
+    unsigned highest = 0;
+    bool any = false;
+    for (size_t i = 0; i < NPAGES; i++) {
+        unsigned order = model.order[i];
+        if (order != NOT_A_HEAD && model.ndirty[i] && (order == MAX_ORDER || model.group[i / BLOCK_PAGES] == group)) {
+            highest = any && highest > order ? highest : order;
+            any = true;
+        }
+    }
+    size_t expected = npages;
+    while (expected > least && !(any && expected <= (size_t)1 << highest)) {
+        expected /= 2;
+    }
+    expected = any && expected <= (size_t)1 << highest ? expected : npages;
+    size_t fit = buddy_fit(&buddy, npages, least, group);
+    require(fit == expected, "step %lu: %zu of %zu instead of %zu", step, fit, npages, expected);
+}
+
 static void random_history(uint64_t seed, unsigned long steps) {
     struct rng rng = {seed};
     for (unsigned block = 0; block < BLOCKS; block++) {
@@ -118,10 +151,13 @@ static void random_history(uint64_t seed, unsigned long steps) {
             random_free(&rng);
         } else if (dice < 95) {
             random_claim(&rng, step);
-        } else {
+        } else if (dice < 98) {
             random_purge(&rng, step);
+        } else {
+            random_remove(step);
         }
         must_agree(step);
+        random_fit(&rng, step);
     }
     for (size_t i = 0; i < NPAGES; i++) {
         if (!model.free[i]) {

@@ -3,8 +3,8 @@
 
 #include <pthread.h>
 
+#include "faults.h"
 #include "lock.h"
-#include "sys.h"
 #include "util.h"
 
 #define BIGGEST ((size_t)1 << 20)
@@ -17,25 +17,12 @@ static size_t rounded(size_t bytes) {
     return size;
 }
 
-static bool refuse_maps(enum sys_call call) {
-    return call == SYS_MAP;
-}
-
-static bool refuse_advice(enum sys_call call) {
-    return call == SYS_ADVISE;
-}
-
-static unsigned maps_to_refuse;
-
-static bool refuse_some_maps(enum sys_call call) {
-    return call == SYS_MAP && maps_to_refuse && maps_to_refuse--;
-}
-
 TestSuite(meta);
 
 Test(meta, pieces_are_aligned_to_their_rounded_size_up_to_256) {
     for (size_t bytes = 1; bytes <= BIGGEST; bytes += bytes / 3 + 1) {
         size_t align = min_size(rounded(bytes), 256);
+        require(meta_alloc(META_MIN)); /* or every piece would follow another of its size */
         require((uintptr_t)meta_alloc(bytes) % align == 0, "%zu bytes", bytes);
         require((uintptr_t)meta_alloc_dirty(bytes) % align == 0, "%zu bytes", bytes);
     }
@@ -48,15 +35,16 @@ Test(meta, pieces_read_zero) {
     }
 }
 
-Test(meta, used_pieces_read_zero_again_up_to_their_rounded_size) {
+Test(meta, used_pieces_read_zero_again) {
     for (size_t bytes = 1; bytes <= BIGGEST; bytes += bytes / 3 + 1) {
         void *piece = meta_alloc(bytes);
         memset(piece, 0xff, bytes);
         meta_free(piece, bytes);
-        const void *again = meta_alloc(bytes);
+        void *again = meta_alloc(bytes);
         require(all_bytes_are(again, bytes, 0), "%zu bytes", bytes);
-        const void *larger = meta_alloc(rounded(bytes));
-        require(all_bytes_are(larger, rounded(bytes), 0), "%zu bytes", bytes);
+        memset(again, 0xff, bytes);
+        meta_free(again, bytes);
+        require(all_bytes_are(meta_alloc(rounded(bytes)), rounded(bytes), 0), "%zu bytes", bytes);
     }
 }
 
@@ -74,8 +62,25 @@ Test(meta, a_freed_piece_serves_the_next_request_of_its_rounded_size) {
     }
 }
 
+Test(meta, all_freed_pieces_serve_again) {
+    static void *piece[1000];
+    for (int i = 0; i < 1000; i++) {
+        piece[i] = meta_alloc(500);
+    }
+    size_t before = meta_mapped();
+    for (int life = 0; life < 5; life++) {
+        for (int i = 0; i < 1000; i++) {
+            meta_free(piece[i], 500);
+        }
+        for (int i = 0; i < 1000; i++) {
+            require((piece[i] = meta_alloc(500)));
+        }
+    }
+    require(meta_mapped() == before);
+}
+
 Test(meta, a_small_program_needs_no_mapping) {
-    sys_fault_hook = refuse_maps;
+    refuse(SYS_MAP, 0, UINT_MAX);
     require(meta_alloc(META_MIN));
     require(meta_alloc(1024));
 }
@@ -89,7 +94,7 @@ Test(meta, a_big_first_piece_is_no_problem) {
 }
 
 Test(meta, no_memory_is_NULL_and_later_requests_work) {
-    sys_fault_hook = refuse_maps;
+    refuse(SYS_MAP, 0, UINT_MAX);
     size_t pieces = 0;
     while (meta_alloc(META_MIN)) {
         require(++pieces < BIGGEST, "memory without end, though the kernel refuses");
@@ -105,24 +110,23 @@ Test(meta, no_memory_is_NULL_and_later_requests_work) {
 Test(meta, freed_pieces_serve_even_when_the_kernel_refuses) {
     void *piece = meta_alloc(4096);
     meta_free(piece, 4096);
-    sys_fault_hook = refuse_maps;
+    refuse(SYS_MAP, 0, UINT_MAX);
     require(meta_alloc(4096) == piece);
 }
 
 /* Address space may be too scarce for a whole chunk but not for what is needed. */
 Test(meta, a_refused_chunk_is_not_the_last_word) {
-    sys_fault_hook = refuse_maps;
+    refuse(SYS_MAP, 0, UINT_MAX);
     while (meta_alloc(META_MIN)) {
     }
-    maps_to_refuse = 1;
-    sys_fault_hook = refuse_some_maps;
+    refuse(SYS_MAP, 0, 1);
     unsigned char *piece = meta_alloc(5000);
     require(piece && all_bytes_are(piece, 5000, 0));
     memset(piece, 1, 8192);
 }
 
 Test(meta, a_refused_advice_changes_nothing) {
-    sys_fault_hook = refuse_advice;
+    refuse(SYS_ADVISE, 0, UINT_MAX);
     for (size_t i = 0; i < 100; i++) {
         require(all_bytes_are(meta_alloc(16384), 16384, 0));
     }

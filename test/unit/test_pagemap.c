@@ -181,7 +181,7 @@ Test(pagemap, every_page_and_pageblock_has_a_struct_of_its_own) {
         struct page *page = pagemap_page(pfn);
         page->link = pfn;
         page->prev = ~pfn & ((UINT64_C(1) << 48) - 1);
-        page->ndirty = pfn & BLOCK_PAGES;
+        page->extra = pfn & BLOCK_PAGES;
         page->state = PAGE_RUN;
         page->order = pfn % NORDERS;
         pagemap_block(pfn)->fresh[pfn / 64 % (BLOCK_PAGES / 64)] = pfn;
@@ -189,7 +189,7 @@ Test(pagemap, every_page_and_pageblock_has_a_struct_of_its_own) {
     for (uintptr_t pfn = SPAN(1); pfn < SPAN(3); pfn++) {
         const struct page *page = pagemap_page(pfn);
         require(page->link == pfn && page->prev == (~pfn & ((UINT64_C(1) << 48) - 1)));
-        require(page->ndirty == (pfn & BLOCK_PAGES) && page->state == PAGE_RUN && page->order == pfn % NORDERS);
+        require(page->extra == (pfn & BLOCK_PAGES) && page->state == PAGE_RUN && page->order == pfn % NORDERS);
         require(pagemap_block(pfn)->fresh[pfn / 64 % (BLOCK_PAGES / 64)] == (pfn | 63));
         require(tag_of(pfn << PAGE_SHIFT) == TAG_FOREIGN);
     }
@@ -224,19 +224,26 @@ Test(pagemap, a_walk_sees_every_pageblock_of_a_zone_in_address_order_until_it_is
     require(nvisited == 3);
 }
 
+#define RACES 200
+static pthread_barrier_t barrier;
+
 static void *cover_many(void *arg) {
-    for (unsigned i = 0; i < 64; i++) {
+    void *failed = NULL;
+    for (unsigned i = 0; i < RACES; i++) {
+        pthread_barrier_wait(&barrier);
         if (!pagemap_cover(SPAN(i), 1)) {
-            return arg;
+            failed = arg;
+            continue;
         }
         pagemap_set_tag(SPAN(i) + (uintptr_t)arg, (uint32_t)(uintptr_t)arg);
     }
-    return NULL;
+    return failed;
 }
 
 Test(pagemap, threads_that_cover_the_same_span_share_one_leaf) {
     pthread_t thread[4];
     sys_fault_hook = count_maps;
+    pthread_barrier_init(&barrier, NULL, 4);
     for (uintptr_t i = 0; i < 4; i++) {
         pthread_create(&thread[i], NULL, cover_many, (void *)(i + 1));
     }
@@ -245,8 +252,8 @@ Test(pagemap, threads_that_cover_the_same_span_share_one_leaf) {
         pthread_join(thread[i], &failed);
         require(!failed);
     }
-    require(maps_seen == 64);
-    for (unsigned i = 0; i < 64; i++) {
+    require(maps_seen == RACES);
+    for (unsigned i = 0; i < RACES; i++) {
         for (uintptr_t j = 1; j <= 4; j++) {
             require(tag_of((SPAN(i) + j) << PAGE_SHIFT) == j);
         }

@@ -2,46 +2,15 @@
 #include "region.h"
 
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
-#include "options.h"
+#include "faults.h"
 #include "pagemap.h"
-#include "sys.h"
 #include "util.h"
 
 #define MIB ((size_t)1 << 20)
 
 TestSuite(region);
-
-/* Calls of one kind, counted from 0: those in [from, to) are refused. */
-static struct {
-    enum sys_call call;
-    unsigned from, to, seen;
-} plan;
-
-static bool planned(enum sys_call call) {
-    if (call != plan.call) {
-        return false;
-    }
-    unsigned n = plan.seen++;
-    return n >= plan.from && n < plan.to;
-}
-
-static void refuse(enum sys_call call, unsigned from, unsigned to) {
-    plan.call = call;
-    plan.from = from;
-    plan.to = to;
-    plan.seen = 0;
-    sys_fault_hook = planned;
-}
-
-/* Bytes of address space the process has. */
-static size_t address_space(void) {
-    size_t npages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    require(statm && fscanf(statm, "%zu", &npages) == 1);
-    fclose(statm);
-    return npages * (size_t)sysconf(_SC_PAGESIZE);
-}
 
 /* The kernel's two-letter flags of the mapping P is in contain FLAG. */
 static bool has_vm_flag(const void *p, const char *flag) {
@@ -116,7 +85,7 @@ Test(region, halves_are_whole_pageblocks_and_never_less_than_the_least) {
 
 Test(region, when_all_is_refused_nothing_is_left_behind) {
     size_t footprint = region_footprint();
-    refuse(SYS_MAP, 0, UINT32_MAX);
+    refuse(SYS_MAP, 0, UINT_MAX);
     require(region_map(64 * BLOCK_BYTES, BLOCK_BYTES, false, 0).npages == 0);
     require(!region_map_aligned(PAGE_BYTES, PAGE_BYTES));
     require(region_footprint() == footprint);
@@ -125,10 +94,10 @@ Test(region, when_all_is_refused_nothing_is_left_behind) {
 /* Refuses each map call in turn: of the region, of the larger stretch it is cut from, of page map leaves. */
 Test(region, a_refusal_at_any_call_leaks_no_address_space) {
     for (unsigned nth = 0; nth < 8; nth++) {
-        size_t before = address_space(), footprint = region_footprint();
+        size_t before = address_space_bytes(), footprint = region_footprint();
         refuse(SYS_MAP, nth, nth + 1);
         const void *p = region_map_aligned(512 * MIB, 1024 * MIB);
-        size_t grown = address_space() - before;
+        size_t grown = address_space_bytes() - before;
         require((p != NULL) == (grown >= 512 * MIB), "call %u", nth);
         require(grown < 512 * MIB + 128 * MIB, "call %u: %zu bytes more", nth, grown); /* the rest is leaves */
         require(region_footprint() - footprint == (p ? 512 * MIB : 0), "call %u", nth);
@@ -136,7 +105,7 @@ Test(region, a_refusal_at_any_call_leaks_no_address_space) {
 }
 
 Test(region, a_limit_of_address_space_gives_a_smaller_region) {
-    struct rlimit limit = {address_space() + 24 * MIB, RLIM_INFINITY};
+    struct rlimit limit = {address_space_bytes() + 12 * BLOCK_BYTES, RLIM_INFINITY};
     require(setrlimit(RLIMIT_AS, &limit) == 0);
     struct region region = region_map(64 * BLOCK_BYTES, BLOCK_BYTES, false, 0);
     require(region.npages && region.npages <= 12 * BLOCK_PAGES, "%zu pages", region.npages);
@@ -151,14 +120,14 @@ Test(region, any_alignment_is_met_and_costs_no_address_space) {
             require(p && (uintptr_t)p % align == 0, "%zu aligned to %zu", bytes, align);
             require(pagemap_known(pointer_pfn(p)) && pagemap_known(pointer_pfn(p + bytes - 1)));
             p[0] = p[bytes - 1] = 1;
-            size_t before = address_space();
+            size_t before = address_space_bytes();
             require(munmap(p, bytes) == 0);
-            require(before - address_space() == bytes);
+            require(before - address_space_bytes() == bytes);
         }
     }
-    size_t before = address_space();
+    size_t before = address_space_bytes();
     void *p = region_map_aligned(BLOCK_BYTES, (size_t)1 << 30);
-    require(p && address_space() - before < 64 * MIB);
+    require(p && address_space_bytes() - before < 64 * MIB);
 }
 
 Test(region, impossible_sizes_are_refused) {
@@ -177,14 +146,22 @@ Test(region, the_footprint_is_what_is_mapped) {
     require(region_footprint() == before + 3 * BLOCK_BYTES);
 }
 
-Test(region, huge_pages_are_wanted_from_the_threshold_on_unless_turned_off) {
-    options.hugepages = true;
-    options.huge_threshold = region_footprint() + 10 * MIB;
-    require(!region_wants_huge(0) && !region_wants_huge(10 * MIB - 1) && region_wants_huge(10 * MIB));
-    region_account((ptrdiff_t)(10 * MIB));
-    require(region_wants_huge(0));
-    options.hugepages = false;
-    require(!region_wants_huge(0) && !region_wants_huge(SIZE_MAX / 2));
+Test(region, unmapped_pages_are_gone_with_their_addresses) {
+    struct region region = region_map(2 * BLOCK_BYTES, BLOCK_BYTES, false, 0);
+    size_t space = address_space_bytes(), footprint = region_footprint();
+    require(region_unmap(region.pfn + BLOCK_PAGES, BLOCK_PAGES));
+    require(space - address_space_bytes() == BLOCK_BYTES && footprint - region_footprint() == BLOCK_BYTES);
+    require(resident_pages(pfn_pointer(region.pfn + BLOCK_PAGES), BLOCK_BYTES) == SIZE_MAX);
+    memset(pfn_pointer(region.pfn), 1, BLOCK_BYTES);
+}
+
+Test(region, a_refused_unmap_says_so_and_changes_nothing) {
+    struct region region = region_map(BLOCK_BYTES, BLOCK_BYTES, false, 0);
+    memset(pfn_pointer(region.pfn), 7, BLOCK_BYTES);
+    size_t footprint = region_footprint();
+    refuse(SYS_UNMAP, 0, UINT_MAX);
+    require(!region_unmap(region.pfn, BLOCK_PAGES));
+    require(region_footprint() == footprint && all_bytes_are(pfn_pointer(region.pfn), BLOCK_BYTES, 7));
 }
 
 Test(region, a_small_heap_is_kept_off_huge_pages) {
@@ -204,14 +181,14 @@ Test(region, a_big_heap_asks_for_huge_pages_before_the_first_touch) {
 }
 
 Test(region, refused_advice_leaves_ordinary_pages) {
-    refuse(SYS_ADVISE, 0, UINT32_MAX);
+    refuse(SYS_ADVISE, 0, UINT_MAX);
     struct region region = region_map(2 * BLOCK_BYTES, BLOCK_BYTES, true, 0);
     require(!region.huge);
     must_be_usable(&region);
 }
 
 Test(region, refused_binding_leaves_memory_of_any_node) {
-    refuse(SYS_BIND, 0, UINT32_MAX);
+    refuse(SYS_BIND, 0, UINT_MAX);
     struct region region = region_map(2 * BLOCK_BYTES, BLOCK_BYTES, false, 1);
     require(plan.seen == 1);
     must_be_usable(&region);
@@ -233,7 +210,7 @@ Test(region, purged_pages_read_zero_and_are_not_resident) {
 Test(region, a_refused_purge_says_so_and_changes_nothing) {
     struct region region = region_map(BLOCK_BYTES, BLOCK_BYTES, false, 0);
     memset(pfn_pointer(region.pfn), 7, BLOCK_BYTES);
-    refuse(SYS_ADVISE, 0, UINT32_MAX);
+    refuse(SYS_ADVISE, 0, UINT_MAX);
     require(!region_purge(region.pfn, BLOCK_PAGES));
     require(all_bytes_are(pfn_pointer(region.pfn), BLOCK_BYTES, 7));
 }
@@ -243,7 +220,7 @@ Test(region, a_locked_page_is_not_taken_for_zero) {
     struct region region = region_map(BLOCK_BYTES, BLOCK_BYTES, false, 0);
     unsigned char *p = pfn_pointer(region.pfn);
     memset(p, 7, 16 * PAGE_BYTES);
-    if (mlock(p + 4 * PAGE_BYTES, PAGE_BYTES)) {
+    if (syscall(SYS_mlock, p + 4 * PAGE_BYTES, PAGE_BYTES)) { /* sanitizers make mlock do nothing */
         cr_skip_test("mlock is refused here");
     }
     require(!region_purge(region.pfn, 16) || all_bytes_are(p, 16 * PAGE_BYTES, 0));

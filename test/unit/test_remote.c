@@ -175,6 +175,72 @@ Test(remote, objects_of_an_exited_thread_can_be_freed) {
     MUST_BE_SOUND();
 }
 
+static sem_t freed_some, may_exit;
+
+static void *wait_to_exit(void *arg) {
+    (void)arg;
+    allocate(600, 64);
+    sem_post(&freed_some);
+    sem_wait(&may_exit);
+    return NULL;
+}
+
+Test(remote, inbox_of_an_exiting_thread_is_emptied) {
+    pthread_t thread;
+    sem_init(&freed_some, 0, 0);
+    sem_init(&may_exit, 0, 0);
+    size_t used = stats_now().used_bytes;
+    pthread_create(&thread, NULL, wait_to_exit, NULL);
+    sem_wait(&freed_some);
+    release_from(0, 600);
+    remote_flush(owner_get()); /* fewer than its inbox may hold, and it does not allocate again */
+    sem_post(&may_exit);
+    pthread_join(thread, NULL);
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+/* The owner drains magazines into the slabs that senders return objects to. */
+static pthread_barrier_t start_line;
+static _Atomic bool returning;
+
+static void *return_odd_ones(void *arg) {
+    (void)arg;
+    for (;;) {
+        pthread_barrier_wait(&start_line);
+        if (!returning) {
+            return NULL;
+        }
+        for (size_t i = 1; i < MANY; i += 2) {
+            slabmalloc_free(object[i]);
+        }
+        remote_flush(owner_get());
+        pthread_barrier_wait(&start_line);
+    }
+}
+
+Test(remote, owner_and_senders_return_to_one_slab_at_once) {
+    pthread_t thread;
+    pthread_barrier_init(&start_line, NULL, 2);
+    returning = true;
+    size_t used = stats_now().used_bytes;
+    pthread_create(&thread, NULL, return_odd_ones, NULL);
+    for (unsigned round = 0; round < rounds(60); round++) {
+        allocate(MANY, 16 << round % 3);
+        pthread_barrier_wait(&start_line);
+        for (size_t i = 0; i < MANY; i += 2) {
+            slabmalloc_free(object[i]); /* no allocation: senders find the inbox full */
+        }
+        pthread_barrier_wait(&start_line);
+        slabmalloc_trim();
+        MUST(stats_now().used_bytes == used);
+        MUST_BE_SOUND();
+    }
+    returning = false;
+    pthread_barrier_wait(&start_line);
+    pthread_join(thread, NULL);
+}
+
 /* Three threads: A allocates and exits; F gathers frees of A's objects from before to after; T takes over a part of A's
  * slabs meanwhile. F's remote magazine then goes to A, though some of its objects are T's now. */
 static sem_t a_may_exit, f_may_flush, f_gathered;

@@ -104,17 +104,31 @@ static inline size_t resident_pages(const void *address, size_t bytes) {
     return count;
 }
 
-/* Resident bytes of the whole process. */
-static inline size_t rss_bytes(void) {
-    size_t size = 0, resident = 0;
+/* Bytes of the whole process: its address space, and what is resident of it. */
+static inline void statm_bytes(size_t *space, size_t *resident) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     FILE *statm = fopen("/proc/self/statm", "r");
+    *space = *resident = 0;
+    if (statm && fscanf(statm, "%zu %zu", space, resident) != 2) {
+        *space = *resident = 0;
+    }
     if (statm) {
-        if (fscanf(statm, "%zu %zu", &size, &resident) != 2) {
-            resident = 0;
-        }
         fclose(statm);
     }
-    return resident * (size_t)sysconf(_SC_PAGESIZE);
+    *space *= page;
+    *resident *= page;
+}
+
+static inline size_t address_space_bytes(void) {
+    size_t space, resident;
+    statm_bytes(&space, &resident);
+    return space;
+}
+
+static inline size_t rss_bytes(void) {
+    size_t space, resident;
+    statm_bytes(&space, &resident);
+    return resident;
 }
 
 /* FIELD ("Rss", "AnonHugePages", ...) in bytes of the mapping ADDRESS is in, from /proc/self/smaps; SIZE_MAX: none. */

@@ -23,21 +23,37 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+/* The first thing that went wrong, for the report. */
+static const char *broken;
+static size_t broken_size;
+
+static size_t bad_if(int condition, const char *what, size_t size) {
+    if (condition && !broken) {
+        broken = what;
+        broken_size = size;
+    }
+    return condition != 0;
+}
+
 static void *works(void *argument) {
     size_t bad = 0;
     static const size_t sizes[] = {1, 100, 3000, 20000, 100000, 1 << 20, 5 << 20};
     (void)argument;
     for (int round = 0; round < 5; round++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-            char *p = opaque(malloc(sizes[i])), *q = opaque(calloc(1, sizes[i]));
-            if (!p || !q)
+            size_t n = sizes[i], dirty = 0;
+            char *p = opaque(malloc(n)), *q = opaque(calloc(1, n));
+            if (bad_if(!p, "malloc is NULL", n) || bad_if(!q, "calloc is NULL", n))
                 return (void *)1;
-            pattern_fill(p, sizes[i], i);
-            for (size_t k = 0; k < sizes[i]; k++)
-                bad += q[k] != 0;
-            memset(q, 0xa5, sizes[i]);
-            p = opaque(realloc(p, sizes[i] * 2));
-            bad += !p || pattern_check(p, sizes[i], i) != sizes[i];
+            pattern_fill(p, n, i);
+            for (size_t k = 0; k < n; k++)
+                dirty += q[k] != 0;
+            bad += bad_if(dirty != 0, "calloc is not zero", n);
+            memset(q, 0xa5, n);
+            char *moved = opaque(realloc(p, n * 2));
+            bad += bad_if(!moved, "realloc is NULL, doubling", n);
+            p = moved ? moved : p;
+            bad += bad_if(pattern_check(p, n, i) != n, "realloc lost bytes, doubling", n);
             free(p);
             free(q);
         }
@@ -64,6 +80,8 @@ static void threads_work(const char *when) {
     int status = -1;
     waitpid(pid, &status, 0);
     ok(status == 0, "%s: a forked child's memory works", when);
+    if (broken)
+        note("%s %zu", broken, broken_size);
 }
 
 static void without_descriptors(void) {

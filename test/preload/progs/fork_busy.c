@@ -1,6 +1,6 @@
 /*
- * fork from a parent whose threads are in the middle of malloc and free: the child is fully usable.  It frees what its
- * parent allocated, allocates, starts threads, forks again.
+ * fork_busy [FORKS]: fork from a parent whose threads are in the middle of malloc and free: the child is fully usable.
+ * It frees what its parent allocated, allocates, starts threads, forks again.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -12,7 +12,9 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { THREADS = 4, FORKS = 200, INHERITED = 500, SHARED = 64 };
+enum { THREADS = 4, INHERITED = 500, SHARED = 64 };
+
+static int forks = 200;
 
 static volatile int stop;
 static void *shared[SHARED]; /* exchanged between the threads, so that there are remote frees in flight */
@@ -102,7 +104,7 @@ static void forks_from_busy_parent(void) {
     pthread_t threads[THREADS];
     int failed = 0, first = 0;
     start(threads);
-    for (int i = 0; i < FORKS; i++) {
+    for (int i = 0; i < forks; i++) {
         void *inherited[INHERITED];
         for (size_t k = 0; k < INHERITED; k++)
             pattern_fill(inherited[k] = opaque(malloc(k * 9)), k * 9, k);
@@ -121,7 +123,7 @@ static void forks_from_busy_parent(void) {
     end(threads);
     if (failed)
         note("%d children failed, the first with wait status 0x%x", failed, first);
-    ok(failed == 0, "%d forks from a busy parent: the children free, allocate, start threads and fork", FORKS);
+    ok(failed == 0, "%d forks from a busy parent: the children free, allocate, start threads and fork", forks);
 }
 
 /* Threads that fork at the same time. */
@@ -269,8 +271,10 @@ static void forks_in_signal_handler(void) {
     ok(forked_in_handler > 0 && handler_failures == 0, "%s: both go on", name);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     tap_begin();
+    if (argc > 1)
+        forks = atoi(argv[1]);
     forks_from_busy_parent();
     pthread_atfork(atfork_prepare, atfork_prepare, atfork_child);
     forks_from_several_threads();

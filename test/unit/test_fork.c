@@ -1,0 +1,345 @@
+/* Children of busy parents get a sound, fully usable heap; fork may come at any moment. */
+#include "lock.h"
+#include "magazine.h"
+#include "mapping.h"
+#include "meta.h"
+#include "owner.h"
+#include "pagemap.h"
+#include "support.h"
+#include "zone.h"
+
+/* A child that hangs is killed, which the parent sees. */
+#define HANG_SECONDS 20
+
+#define BUSY_THREADS 3
+#define SLOTS 512
+
+static _Atomic(char *) slot[SLOTS];
+static _Atomic bool stop;
+
+/* Everything at once, much of it other threads' memory. */
+static void churn(struct rng *rng) {
+    size_t bytes = 1 + random_size(rng, rng_below(rng, 64) ? 8 * KIB : 3 * MIB);
+    char *p = rng_below(rng, 8) ? slabmalloc_malloc(bytes) : slabmalloc_calloc(1, bytes);
+    MUST(p != NULL);
+    p[0] = p[bytes - 1] = 1;
+    p = atomic_exchange(&slot[rng_below(rng, SLOTS)], p);
+    if (p && rng_below(rng, 8) == 0) {
+        p = slabmalloc_realloc(p, 1 + random_size(rng, 50 * KIB));
+    }
+    slabmalloc_free(p);
+}
+
+static void *busy_thread(void *arg) {
+    struct rng rng = {(uintptr_t)arg};
+    while (!stop) {
+        churn(&rng);
+    }
+    return NULL;
+}
+
+static pthread_t busy[BUSY_THREADS];
+
+static void start_busy_threads(void) {
+    for (uintptr_t i = 0; i < BUSY_THREADS; i++) {
+        MUST(!pthread_create(&busy[i], NULL, busy_thread, (void *)(i + 1)));
+    }
+}
+
+static void stop_busy_threads(void) {
+    stop = true;
+    for (unsigned i = 0; i < BUSY_THREADS; i++) {
+        pthread_join(busy[i], NULL);
+    }
+}
+
+static pid_t guarded_fork(void) {
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (!pid) {
+        alarm(HANG_SECONDS);
+    }
+    return pid;
+}
+
+static void wait_for(pid_t pid) {
+    int status;
+    pid_t got;
+    while ((got = waitpid(pid, &status, 0)) < 0 && errno == EINTR) {
+    }
+    MUST(got == pid);
+    MUST_BE_GOOD_END(status);
+}
+
+static void churn_for_a_while(unsigned index) {
+    struct rng rng = {index + 77};
+    for (unsigned i = 0; i < 200; i++) {
+        churn(&rng);
+    }
+}
+
+static void prove_heap_works(unsigned depth) {
+    MUST_BE_SOUND();
+    churn_for_a_while(depth);
+    MUST_BE_SOUND();
+    if (depth % 4 == 0) {
+        threads_run(2, churn_for_a_while);
+        MUST_BE_SOUND();
+    }
+    if (depth % 4 == 1) {
+        slabmalloc_trim();
+        MUST_BE_SOUND();
+    }
+}
+
+static void fork_often(void *arg) {
+    (void)arg;
+    alarm(2 * HANG_SECONDS);
+    start_busy_threads();
+    char *mine = slabmalloc_malloc(5000);
+    words_fill(mine, 5000, 1);
+    for (unsigned i = 0; i < rounds(200 / SUPPORT_SLOWDOWN); i++) {
+        pid_t pid = guarded_fork();
+        if (!pid) {
+            MUST(words_hold(mine, 5000, 1));
+            MUST(stats_now().owners_active == 1);
+            prove_heap_works(i);
+            if (i % 8 == 0) {
+                pid_t grandchild = guarded_fork();
+                if (!grandchild) {
+                    prove_heap_works(i + 1);
+                    _exit(0);
+                }
+                wait_for(grandchild);
+            }
+            slabmalloc_free(mine);
+            _exit(0);
+        }
+        wait_for(pid);
+    }
+    stop_busy_threads();
+    MUST(words_hold(mine, 5000, 1));
+    prove_heap_works(0);
+}
+
+Test(fork, children_of_a_busy_parent_can_do_everything) {
+    child_must_end_well(fork_often, NULL);
+}
+
+/* --- What a child may free ------------------------------------------------------------------------------------------------ */
+
+static void *of_threads[BUSY_THREADS][1000];
+static pthread_barrier_t ready, done;
+
+static void *allocate_and_stay(void *arg) {
+    size_t index = (size_t)arg;
+    for (size_t i = 0; i < 1000; i++) {
+        of_threads[index][i] = slabmalloc_malloc(64 + i % 7 * 100);
+        words_fill(of_threads[index][i], 64, i);
+    }
+    pthread_barrier_wait(&ready);
+    pthread_barrier_wait(&done);
+    return NULL;
+}
+
+Test(fork, child_can_free_what_the_parents_threads_allocated) {
+    pthread_barrier_init(&ready, NULL, BUSY_THREADS + 1);
+    pthread_barrier_init(&done, NULL, BUSY_THREADS + 1);
+    for (size_t i = 0; i < BUSY_THREADS; i++) {
+        pthread_create(&busy[i], NULL, allocate_and_stay, (void *)i);
+    }
+    pthread_barrier_wait(&ready);
+    size_t used = stats_now().used_bytes, slab_bytes = stats_now().slab_bytes;
+    pid_t pid = guarded_fork();
+    if (!pid) {
+        for (size_t t = 0; t < BUSY_THREADS; t++) {
+            for (size_t i = 0; i < 1000; i++) {
+                MUST(words_hold(of_threads[t][i], 64, i));
+                slabmalloc_free(of_threads[t][i]);
+            }
+        }
+        slabmalloc_trim();
+        MUST_BE_SOUND();
+        /* All but what was in the magazines of threads that are gone. */
+        MUST(stats_now().used_bytes <= used / 2);
+        /* And their slabs serve this thread: the same again takes little new memory. */
+        for (size_t i = 0; i < BUSY_THREADS * 1000; i++) {
+            MUST(slabmalloc_malloc(64 + i % 7 * 100));
+        }
+        MUST(stats_now().slab_bytes <= slab_bytes + slab_bytes / 2);
+        MUST_BE_SOUND();
+        _exit(0);
+    }
+    wait_for(pid);
+    pthread_barrier_wait(&done);
+    for (unsigned i = 0; i < BUSY_THREADS; i++) {
+        pthread_join(busy[i], NULL);
+    }
+    MUST_BE_SOUND();
+}
+
+Test(fork, generations_of_forks_do_not_eat_owners) {
+    pid_t pid = guarded_fork();
+    if (!pid) {
+        for (unsigned generation = 0; generation < 30; generation++) {
+            threads_run(3, churn_for_a_while);
+            pid_t child = guarded_fork();
+            if (child) {
+                wait_for(child);
+                _exit(0);
+            }
+        }
+        MUST(owner_count() <= 5);
+        MUST(stats_now().owners_active == 1);
+        MUST_BE_SOUND();
+        _exit(0);
+    }
+    wait_for(pid);
+}
+
+/* --- fork by a thread that is inside the library ------------------------------------------------------------------------------ */
+
+static void fork_with(struct lock **lock, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        lock_take(lock[i]);
+    }
+    pid_t pid = guarded_fork();
+    for (size_t i = 0; i < n; i++) {
+        MUST(lock_held(lock[i]));
+        lock_drop(lock[i]);
+    }
+    prove_heap_works(1);
+    if (!pid) {
+        _exit(0);
+    }
+    wait_for(pid);
+}
+
+Test(fork, can_come_while_this_thread_holds_any_locks) {
+    churn_for_a_while(1);
+    struct lock *lock[] = {&owner_get()->lock, &zone_next(NULL)->lock, mapping_lock(), pagemap_lock(), meta_lock()};
+    for (size_t first = 0; first < COUNT_OF(lock); first++) {
+        for (size_t n = 1; first + n <= COUNT_OF(lock); n++) {
+            fork_with(lock + first, n);
+        }
+    }
+}
+
+static void *drop_slabs(void *arg) {
+    pthread_barrier_wait(&ready);
+    struct owner *owner = arg;
+    lock_take(&owner->lock);
+    owner_drop_empty_slabs(owner); /* waits for the zone */
+    owner_unlock(owner);
+    return NULL;
+}
+
+/* This thread holds a zone; another holds an owner, which fork wants first, and waits for the zone. */
+static void fork_across_a_waiter(void *arg) {
+    (void)arg;
+    alarm(HANG_SECONDS);
+    struct owner *self = owner_get();
+    void *p = slabmalloc_malloc(64);
+    slabmalloc_free(p);
+    struct lock *zone = &zone_next(NULL)->lock;
+    magazine_flush(self, true);
+    MUST(self->cache[sizeclass_of(64)].nempty);
+    pthread_barrier_init(&ready, NULL, 2);
+    pthread_create(&busy[0], NULL, drop_slabs, self);
+    lock_take(zone);
+    pthread_barrier_wait(&ready);
+    usleep(20000);
+    pid_t pid = guarded_fork();
+    lock_drop(zone);
+    if (pid) {
+        pthread_join(busy[0], NULL);
+        wait_for(pid);
+    }
+    prove_heap_works(1);
+    _exit(0);
+}
+
+Test(fork, can_come_while_a_thread_with_a_lower_lock_waits_for_ours) {
+    child_must_end_well(fork_across_a_waiter, NULL);
+}
+
+static volatile pid_t forked;
+
+static void fork_in_handler(int number) {
+    (void)number;
+    if (!forked) {
+        forked = fork(); /* the child goes on where the handler came in */
+        if (!forked) {
+            forked = -1;
+            alarm(HANG_SECONDS);
+            signal(SIGUSR1, SIG_IGN);
+        }
+    }
+}
+
+static void *send_signals(void *arg) {
+    pthread_t target = *(pthread_t *)arg;
+    while (!stop) {
+        pthread_kill(target, SIGUSR1);
+        usleep(500);
+    }
+    return NULL;
+}
+
+static void fork_in_handlers(void *arg) {
+    (void)arg;
+    alarm(2 * HANG_SECONDS);
+    struct sigaction action = {.sa_handler = fork_in_handler, .sa_flags = SA_RESTART};
+    pthread_t self = pthread_self(), sender;
+    struct rng rng = {1};
+    start_busy_threads();
+    sigaction(SIGUSR1, &action, NULL);
+    pthread_create(&sender, NULL, send_signals, &self);
+    for (unsigned forks = 0; forks < rounds(100 / SUPPORT_SLOWDOWN);) {
+        churn(&rng); /* interrupted anywhere */
+        if (rng_below(&rng, 64) == 0) {
+            slabmalloc_trim(); /* much of it under locks */
+        }
+        if (forked == -1) {
+            prove_heap_works(1);
+            _exit(0);
+        }
+        if (forked > 0) {
+            wait_for(forked);
+            forks++;
+            forked = 0;
+        }
+    }
+    /* No fork from here on: pthread_join cannot go on in a child. */
+    signal(SIGUSR1, SIG_IGN);
+    if (forked == -1) {
+        _exit(0);
+    }
+    stop_busy_threads();
+    pthread_join(sender, NULL);
+    if (forked > 0) {
+        wait_for(forked);
+    }
+    prove_heap_works(0);
+}
+
+Test(fork, can_come_in_a_signal_handler_that_interrupted_malloc) {
+    child_must_end_well(fork_in_handlers, NULL);
+}
+
+static void fork_from_a_thread(unsigned index) {
+    churn_for_a_while(index);
+    for (unsigned i = 0; i < 10; i++) {
+        pid_t pid = guarded_fork();
+        if (!pid) {
+            prove_heap_works(i);
+            _exit(0);
+        }
+        wait_for(pid);
+    }
+}
+
+Test(fork, several_threads_can_fork_at_once) {
+    threads_run(4, fork_from_a_thread);
+    prove_heap_works(0);
+}

@@ -1,0 +1,242 @@
+/* Totals are right to the byte when nobody else allocates, and the check finds what is broken. */
+#include "buddy.h"
+#include "lock.h"
+#include "magazine.h"
+#include "owner.h"
+#include "pagemap.h"
+#include "region.h"
+#include "run.h"
+#include "support.h"
+#include "zone.h"
+
+/* Every page and byte is counted once. */
+static void must_add_up(const struct slabmalloc_stats *s) {
+    MUST(s->used_bytes == s->slab_used_bytes + s->run_bytes + s->mapping_bytes);
+    MUST(s->zone_bytes == s->slab_bytes + s->run_bytes + s->run_cached_bytes + s->zone_free_bytes);
+    MUST(s->mapped_bytes == s->zone_bytes + s->mapping_bytes + s->mapping_cached_bytes);
+    MUST(s->slab_used_bytes + s->magazine_bytes <= s->slab_bytes);
+    MUST(s->zone_dirty_bytes <= s->zone_free_bytes);
+}
+
+Test(stats, used_grows_by_what_is_allocated_and_comes_back) {
+    struct rng rng = {8};
+    static struct {
+        void *p;
+        size_t usable;
+    } live[2000];
+    size_t start = stats_now().used_bytes, sum = 0;
+    for (unsigned step = 0; step < 30000 / SUPPORT_SLOWDOWN; step++) {
+        size_t i = rng_below(&rng, COUNT_OF(live));
+        if (live[i].p) {
+            sum -= live[i].usable;
+            slabmalloc_free(live[i].p);
+            live[i].p = NULL;
+        } else {
+            live[i].p = slabmalloc_malloc(random_size(&rng, rng_below(&rng, 16) ? 20 * KIB : 4 * MIB));
+            live[i].usable = slabmalloc_usable_size(live[i].p);
+            sum += live[i].usable;
+        }
+        if (step % 50 == 0) {
+            struct slabmalloc_stats s = stats_now();
+            MUST(s.used_bytes == start + sum);
+            must_add_up(&s);
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(live); i++) {
+        slabmalloc_free(live[i].p);
+    }
+    slabmalloc_trim();
+    struct slabmalloc_stats s = stats_now();
+    must_add_up(&s);
+    MUST(s.used_bytes == start);
+    MUST(s.slabs == 0 && s.slab_bytes == 0 && s.magazine_bytes == 0);
+    MUST(s.run_cached_bytes == 0 && s.mapping_cached_bytes == 0 && s.zone_dirty_bytes == 0);
+    MUST(s.purged_bytes > 0);
+    MUST_BE_SOUND();
+}
+
+Test(stats, each_route_is_counted_under_its_name) {
+    slabmalloc_trim();
+    struct slabmalloc_stats before = stats_now();
+    void *slab = slabmalloc_malloc(1000), *run = slabmalloc_malloc(100 * KIB), *mapping = slabmalloc_malloc(6 * MIB);
+    struct slabmalloc_stats now = stats_now();
+    MUST(now.slab_used_bytes == before.slab_used_bytes + slabmalloc_usable_size(slab));
+    MUST(now.run_bytes == before.run_bytes + 100 * KIB);
+    MUST(now.mapping_bytes == before.mapping_bytes + 6 * MIB && now.mappings == before.mappings + 1);
+    slabmalloc_free(slab);
+    slabmalloc_free(run);
+    slabmalloc_free(mapping);
+    now = stats_now();
+    MUST(now.magazine_bytes > before.magazine_bytes);
+    MUST(now.run_bytes == before.run_bytes && now.mapping_bytes == before.mapping_bytes);
+    MUST(now.mappings == before.mappings);
+}
+
+static pthread_barrier_t meet;
+
+static void wait_active(unsigned index) {
+    (void)index;
+    void *p = slabmalloc_malloc(10);
+    pthread_barrier_wait(&meet);
+    pthread_barrier_wait(&meet);
+    slabmalloc_free(p);
+}
+
+static void *wait_thread(void *arg) {
+    (void)arg;
+    wait_active(0);
+    return NULL;
+}
+
+Test(stats, owners_active_counts_threads_with_a_cache) {
+    pthread_t thread[7];
+    pthread_barrier_init(&meet, NULL, 8);
+    for (unsigned i = 0; i < 7; i++) {
+        pthread_create(&thread[i], NULL, wait_thread, NULL);
+    }
+    pthread_barrier_wait(&meet);
+    MUST(stats_now().owners_active == 8);
+    pthread_barrier_wait(&meet);
+    for (unsigned i = 0; i < 7; i++) {
+        pthread_join(thread[i], NULL);
+    }
+    MUST(stats_now().owners_active == 1);
+}
+
+/* --- The check finds what is broken ------------------------------------------------------------------------------------- */
+
+static void *object[100];
+
+/* A heap with partial slabs, free blocks and runs, and one slab of it. */
+static struct slab *furnish(void) {
+    for (size_t i = 0; i < COUNT_OF(object); i++) {
+        object[i] = slabmalloc_malloc(200);
+    }
+    magazine_flush(owner_get(), true);
+    run_alloc(NULL, 3, 0, false);
+    return slab_of(object[0]);
+}
+
+static struct zone *some_zone(void) {
+    struct zone *zone = zone_next(NULL);
+    MUST(zone != NULL);
+    return zone;
+}
+
+static uintptr_t some_free_block(void) {
+    struct zone *zone = some_zone();
+    for (uintptr_t pfn = (slab_of(object[0])->base >> PAGE_SHIFT) & ~(BLOCK_PAGES - 1);; pfn++) {
+        if (pagemap_page(pfn)->state == PAGE_FREE) {
+            MUST(zone_of(pfn) == zone);
+            return pfn;
+        }
+    }
+}
+
+static void wrong_free_count(void *arg) {
+    ((struct slab *)arg)->nfree ^= 1;
+}
+
+static void wrong_bitmap(void *arg) {
+    ((struct slab *)arg)->free[0] ^= 1;
+}
+
+static void double_bit_beyond_the_end(void *arg) {
+    struct slab *slab = arg;
+    slab->free[SLAB_OBJECTS_MAX / 64 - 1] |= (uint64_t)1 << 63;
+}
+
+static void wrong_bin(void *arg) {
+    ((struct slab *)arg)->bin ^= 1;
+}
+
+static void wrong_owner(void *arg) {
+    ((struct slab *)arg)->owner = NULL;
+}
+
+static void wrong_tag(void *arg) {
+    pagemap_set_tag(((struct slab *)arg)->base >> PAGE_SHIFT, TAG_RUN);
+}
+
+static void wrong_page_link(void *arg) {
+    pagemap_page(((struct slab *)arg)->base >> PAGE_SHIFT)->link = 0x1000;
+}
+
+static void wrong_back_link(void *arg) {
+    struct slab *slab = arg;
+    slab->prev = slab;
+}
+
+static void wrong_slab_number(void *arg) {
+    owner_get()->cache[((struct slab *)arg)->class].nslabs++;
+}
+
+static void wrong_free_pages(void *arg) {
+    (void)arg;
+    some_zone()->buddy.free_pages++;
+}
+
+static void wrong_dirty_pages(void *arg) {
+    (void)arg;
+    some_zone()->buddy.dirty_pages++;
+}
+
+static void wrong_mapped_pages(void *arg) {
+    (void)arg;
+    some_zone()->mapped_pages -= BLOCK_PAGES;
+}
+
+static void wrong_page_state(void *arg) {
+    (void)arg;
+    pagemap_page(some_free_block())->state = PAGE_BODY;
+}
+
+static void wrong_order(void *arg) {
+    (void)arg;
+    pagemap_page(some_free_block())->order ^= 1;
+}
+
+static void stray_free_page(void *arg) {
+    pagemap_page((((struct slab *)arg)->base >> PAGE_SHIFT) + 0)->state = PAGE_FREE;
+}
+
+static void (*const breakage[])(void *) = {
+    wrong_free_count,  wrong_bitmap,       double_bit_beyond_the_end, wrong_bin,        wrong_owner,     wrong_page_link,
+    wrong_tag,         wrong_back_link,    wrong_slab_number,         wrong_free_pages, wrong_dirty_pages,
+    wrong_mapped_pages, wrong_page_state,  wrong_order,
+};
+
+static void break_and_check(void *arg) {
+    struct slab *slab = furnish();
+    MUST_BE_SOUND();
+    size_t which = *(size_t *)arg;
+    breakage[which](slab);
+    if (!slabmalloc_check()) {
+        dprintf(2, "breakage %zu was not found\n", which);
+        _exit(1);
+    }
+}
+
+Test(stats, check_finds_planted_damage) {
+    for (size_t i = 0; i < COUNT_OF(breakage); i++) {
+        child_must_end_well(break_and_check, &i);
+    }
+}
+
+/* A page that says it is free but is in no list: the sum over the page map tells. In release builds only, where nothing
+ * stops earlier. */
+static void stray(void *arg) {
+    (void)arg;
+    stray_free_page(furnish());
+    if (!slabmalloc_check()) {
+        _exit(1);
+    }
+}
+
+Test(stats, check_finds_a_stray_free_page) {
+#ifndef SLABMALLOC_DEBUG
+    child_must_end_well(stray, NULL);
+#else
+    (void)stray;
+#endif
+}
