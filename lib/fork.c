@@ -9,11 +9,11 @@
 #include "pagemap.h"
 #include "zone.h"
 
-/* A thread holds at most one lock of each rank. */
-#define RANKS 6
+/* Locks do not nest, but for the walk over idle owners: a thread holds two at most. */
+#define HELD_MAX 2
 
 static struct {
-    struct lock *mine[RANKS]; /* held by the forking thread before fork */
+    struct lock *mine[HELD_MAX]; /* held by the forking thread before fork */
     unsigned nmine;
 } forking;
 
@@ -37,7 +37,7 @@ static bool is_mine(const struct lock *lock) {
 static void prepare_one(struct lock *lock) {
     if (!lock_held(lock)) {
         lock_take(lock);
-    } else if (forking.nmine < RANKS) {
+    } else if (forking.nmine < HELD_MAX) {
         forking.mine[forking.nmine++] = lock;
     }
 }

@@ -1,7 +1,7 @@
 /*
  * fork.h: a child of a multi-threaded parent gets a sound, fully usable heap.
  *
- * Before fork the forking thread takes every lock in rank order, so all that locks protect is between steps. It
+ * Before fork the forking thread takes every lock, so all that locks protect is between steps. It
  * skips the locks it holds itself: fork in a signal handler that interrupted a slow path. The child frees the locks,
  * rebuilds the depots, forgets the magazines and inboxes of threads it does not have (they may have been in mid-step:
  * a bounded leak), and adopts their slabs.

@@ -8,15 +8,9 @@
  * Thread control blocks are 64-byte aligned, so two threads share a name only if they lie a multiple of 128 GiB apart;
  * nothing but fork and assertions would mistake one for the other.
  *
- * Locks hardly nest: a thread that holds one waits for no other, but for the metadata lock (a leaf). The walk over idle owners
- * under the depot's lock only tries. So fork can take all of them, in this order, whatever its thread holds already:
- *
- *     1 depot    idle owners of a node                       owner.c
- *     2 owner    slabs, bitmaps and lists of one owner       owner.c, magazine.c, remote.c
- *     3 zone     free_area lists, pageblocks                 zone.c
- *     4 mapping  cache of freed own mappings                 mapping.c
- *     5 pagemap  creation of leaves                          pagemap.c
- *     6 meta     metadata chunks                             meta.c
+ * Locks do not nest: a thread that holds one waits for no other. (The walk over idle owners under the depot's lock
+ * only tries.) So fork can take all of them, whatever its thread holds already: depots and the owner table, owners,
+ * zones, mapping cache, page map, metadata.
  *
  * No lock is held across a system call that can block for long (madvise, munmap, mremap, populate).
  */

@@ -9,7 +9,7 @@
  * enough and leaves the rest cached, or grows the largest that is not. Neighbours in the cache are one entry. What
  * nobody took for options.decay_ms is unmapped.
  *
- * Lock: mapping (rank 4), for the cache alone; never held across a system call: entries are taken out first.
+ * Lock: one, for the cache alone; never held across a system call: entries are taken out first.
  */
 #ifndef SLABMALLOC_MAPPING_H
 #define SLABMALLOC_MAPPING_H

@@ -3,7 +3,7 @@
  *
  * Sizes are rounded up to powers of two from META_MIN; freed pieces wait in a list per size and are never
  * unmapped (metadata peaks with the heap and is under 1% of it). The first chunk is static, so a small
- * program needs no mapping for it. Lock: meta (rank 6).
+ * program needs no mapping for it. Lock: one.
  */
 #ifndef SLABMALLOC_META_H
 #define SLABMALLOC_META_H

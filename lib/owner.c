@@ -12,7 +12,7 @@
 
 static struct {
     _Atomic uint32_t count;
-    struct lock lock; /* rank 1, as the depots: creation of owners */
+    struct lock lock; /* creation of owners */
     _Atomic(struct owner *) by_id[OWNERS_MAX];
     pthread_key_t key;
     bool key_valid;

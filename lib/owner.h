@@ -14,7 +14,7 @@
  * An idle owner has empty magazines, no open remote magazines, no cached runs. Its slabs wait for the next
  * thread, or are stolen one at a time by an owner that needs a slab of that class.
  *
- * Locks: owner (rank 2), depot (rank 1). A thread holds one owner lock at most (fork holds all).
+ * Locks: one per owner, one per depot (its list), one for the table of owners.
  */
 #ifndef SLABMALLOC_OWNER_H
 #define SLABMALLOC_OWNER_H
@@ -145,7 +145,7 @@ struct owner *owner_by_id(uint32_t id);
 /* Registers thread exit. Once. */
 void owner_init(void);
 
-/* fork: locks in rank order, and what the child does with the owners of threads it does not have. */
+/* fork: all locks, and what the child does with the owners of threads it does not have. */
 void owner_each_lock(void (*visit)(struct lock *lock));
 void owner_fork_child(void);
 

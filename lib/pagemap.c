@@ -20,35 +20,55 @@ void pagemap_set_tags(uintptr_t pfn, size_t npages, uint32_t tag) {
     }
 }
 
-/* Called with the lock. */
-static bool pagemap_add_leaf(size_t top) {
+/* Zeroed and, under any THP setting, in base pages. */
+static void *map_table(size_t bytes) {
+    void *table = sys_map(NULL, bytes);
+    if (table) {
+        sys_advise(table, bytes, SYS_NOHUGEPAGE);
+    }
+    return table;
+}
+
+/* With the lock. */
+static bool add_leaf(size_t top) {
     if (atomic_load_explicit(&pagemap.root[top], memory_order_relaxed)) {
         return true;
     }
-    struct leaf *leaf = sys_map(NULL, sizeof *leaf);
+    struct leaf *leaf = map_table(sizeof *leaf);
     if (!leaf) {
         return false;
     }
-    sys_advise(leaf, sizeof *leaf, SYS_NOHUGEPAGE);
     /* Release: a thread that gets an address of this span by any means then finds the leaf's zeroes. */
-    atomic_store_explicit(&pagemap.root[top], (uintptr_t)leaf - (uintptr_t)&pagemap,
-                          memory_order_release);
+    atomic_store_explicit(&pagemap.root[top], (uintptr_t)leaf - (uintptr_t)&pagemap, memory_order_release);
     root_low = min_size(root_low, top);
     root_high = max_size(root_high, top);
     return true;
 }
 
-bool pagemap_cover(uintptr_t pfn, size_t npages) {
-    size_t first = pfn >> LEAF_SHIFT, last = (pfn + npages - 1) >> LEAF_SHIFT;
-    if (last >= ROOT_SIZE) {
+/* With the lock. */
+static bool add_chunk(uintptr_t pfn) {
+    if (!add_leaf(pfn >> LEAF_SHIFT)) {
         return false;
     }
-    for (size_t top = first; top <= last; top++) {
-        if (atomic_load_explicit(&pagemap.root[top], memory_order_acquire)) {
+    struct chunk *chunk = pagemap_chunk(pfn);
+    if (!chunk && (chunk = map_table(sizeof *chunk))) {
+        atomic_store_explicit(&pagemap_leaf(pfn)->chunk[(pfn & (LEAF_PAGES - 1)) >> CHUNK_SHIFT], chunk,
+                              memory_order_release);
+    }
+    return chunk;
+}
+
+bool pagemap_cover(uintptr_t pfn, size_t npages) {
+    uintptr_t last = pfn + npages - 1;
+    if (last >> LEAF_SHIFT >= ROOT_SIZE) {
+        return false;
+    }
+    for (uintptr_t at = pfn & ~(CHUNK_PAGES - 1); at <= last; at += CHUNK_PAGES) {
+        if (pagemap_known(at) && pagemap_chunk(at)) {
             continue;
         }
         lock_take(&map_lock);
-        bool there = pagemap_add_leaf(top);
+        bool there = add_chunk(at);
         lock_drop(&map_lock);
         if (!there) {
             return false;
@@ -57,15 +77,21 @@ bool pagemap_cover(uintptr_t pfn, size_t npages) {
     return true;
 }
 
+static bool visit_chunk(uintptr_t pfn, bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg) {
+    struct chunk *chunk = pagemap_chunk(pfn);
+    for (size_t i = 0; chunk && i < CHUNK_BLOCKS; i++) {
+        if (chunk->block[i].zone && !visit(pfn + i * BLOCK_PAGES, &chunk->block[i], arg)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void pagemap_each_block(bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg) {
     for (size_t top = root_low; top <= root_high && top < ROOT_SIZE; top++) {
-        if (!atomic_load_explicit(&pagemap.root[top], memory_order_acquire)) {
-            continue;
-        }
-        struct leaf *leaf = pagemap_leaf(top << LEAF_SHIFT);
-        for (size_t i = 0; i < LEAF_BLOCKS; i++) {
-            uintptr_t pfn = (top << LEAF_SHIFT) + i * BLOCK_PAGES;
-            if (leaf->block[i].zone && !visit(pfn, &leaf->block[i], arg)) {
+        uintptr_t pfn = (uintptr_t)top << LEAF_SHIFT, end = pfn + LEAF_PAGES;
+        for (; pagemap_known(pfn) && pfn < end; pfn += CHUNK_PAGES) {
+            if (!visit_chunk(pfn, visit, arg)) {
                 return;
             }
         }

@@ -7,10 +7,13 @@
  *      root[]  .bss, one word per leaf span (1 GiB with 4 KiB pages): the distance from the foreign leaf to
  *              this span's leaf. 0, the state of .bss, is the foreign leaf itself: all tags 0, never written.
  *              Addresses beyond the root (kernel, non-canonical) are clamped onto its last word, always 0.
- *      leaf    mapped on demand, never unmapped:
- *              tag[]    4 bytes a page: the only thing the fast path reads
- *              page[]  16 bytes a page: buddy links, slab pointer, run length; slow paths only
+ *      leaf    a tag per page, 4 bytes: the only thing the fast path reads
+ *      chunk   for 64 MiB of a leaf's span, read on slow paths only:
+ *              page[]  16 bytes a page: buddy links, slab pointer, run length
  *              block[] one per pageblock: which pages are fresh, who owns it
+ *
+ * Leaves and chunks are mapped on demand and never unmapped. They are apart, and chunks small, for processes that lock
+ * their memory: there the tables are resident as a whole and count against RLIMIT_MEMLOCK.
  *
  * Tag: owner << 8 | class for the pages of a slab of a size class. Everything else has owner 0, and a kind
  * in the low byte. A reader XORs the tag with its own owner's: the result is a class only if the object is its own.
@@ -28,7 +31,10 @@
 #define ADDRESS_BITS 47
 #define LEAF_SHIFT 18
 #define LEAF_PAGES ((size_t)1 << LEAF_SHIFT)
-#define LEAF_BLOCKS (LEAF_PAGES / BLOCK_PAGES)
+#define CHUNK_SHIFT 14
+#define CHUNK_PAGES ((size_t)1 << CHUNK_SHIFT)
+#define CHUNK_BLOCKS (CHUNK_PAGES / BLOCK_PAGES)
+#define LEAF_CHUNKS (LEAF_PAGES / CHUNK_PAGES)
 #define ROOT_SIZE ((size_t)1 << (ADDRESS_BITS - PAGE_SHIFT - LEAF_SHIFT))
 
 #define TAG_CLASS_BITS 8
@@ -73,10 +79,14 @@ struct block {
     bool huge;                        /* advised for huge pages: the first touch populates all of it */
 };
 
+struct chunk {
+    struct page page[CHUNK_PAGES];
+    struct block block[CHUNK_BLOCKS];
+};
+
 struct leaf {
     _Atomic uint32_t tag[LEAF_PAGES];
-    struct page page[LEAF_PAGES];
-    struct block block[LEAF_BLOCKS];
+    _Atomic(struct chunk *) chunk[LEAF_CHUNKS];
 };
 
 /* One object, so that the fast path needs one base address; a root word of 0 means its beginning. */
@@ -111,18 +121,23 @@ static inline bool pagemap_known(uintptr_t pfn) {
     return pagemap_tags(pfn) != pagemap.foreign;
 }
 
-/* The rest is for pages of leaves that exist. */
+/* The rest is for pages that pagemap_cover was called for. */
 static inline struct leaf *pagemap_leaf(uintptr_t pfn) {
     ASSERT(pagemap_known(pfn));
     return (struct leaf *)pagemap_tags(pfn);
 }
 
+static inline struct chunk *pagemap_chunk(uintptr_t pfn) {
+    return atomic_load_explicit(&pagemap_leaf(pfn)->chunk[(pfn & (LEAF_PAGES - 1)) >> CHUNK_SHIFT],
+                                memory_order_acquire);
+}
+
 static inline struct page *pagemap_page(uintptr_t pfn) {
-    return &pagemap_leaf(pfn)->page[pfn & (LEAF_PAGES - 1)];
+    return &pagemap_chunk(pfn)->page[pfn & (CHUNK_PAGES - 1)];
 }
 
 static inline struct block *pagemap_block(uintptr_t pfn) {
-    return &pagemap_leaf(pfn)->block[(pfn & (LEAF_PAGES - 1)) >> MAX_ORDER];
+    return &pagemap_chunk(pfn)->block[(pfn & (CHUNK_PAGES - 1)) >> MAX_ORDER];
 }
 
 static inline void pagemap_set_tag(uintptr_t pfn, uint32_t tag) {
@@ -132,7 +147,7 @@ static inline void pagemap_set_tag(uintptr_t pfn, uint32_t tag) {
 /* Sets NPAGES tags; the range lies within one pageblock. */
 void pagemap_set_tags(uintptr_t pfn, size_t npages, uint32_t tag);
 
-/* Makes leaves for [PFN, PFN + NPAGES); false: no memory (nothing is undone; a leaf is harmless). */
+/* Makes leaves and chunks for [PFN, PFN + NPAGES); false: no memory (nothing is undone; both are harmless). */
 bool pagemap_cover(uintptr_t pfn, size_t npages);
 
 /* Calls VISIT for every pageblock that belongs to a zone, in address order, until it returns false. */

@@ -11,7 +11,7 @@
  * carved in address order and its pages appear as they are needed; the watermark `carved` remembers how far,
  * and pages beyond it are still fresh when the slab is given back.
  *
- * Lock: all fields but the constants of the first group belong to the owner's lock (rank 2). The constants are set
+ * Lock: all fields but the constants of the first group belong to the owner's lock. The constants are set
  * before the slab's tags are published and stay until its last page is given back; `owner` changes only
  * under the old owner's lock, and only while that owner is idle.
  */

@@ -27,6 +27,7 @@
 static struct {
     struct zone zone[ZONES_MAX];
     unsigned nnodes;
+    unsigned nzones; /* those of nodes beyond the last are never looked at: their memory stays untouched */
     uint64_t nodes; /* bit n: node n may be used */
 } zones;
 
@@ -43,7 +44,8 @@ static const struct {
 void zone_init(void) {
     zones.nodes = sys_nodes();
     zones.nnodes = (unsigned)__builtin_popcountll(zones.nodes);
-    for (unsigned i = 0; i < ZONES_MAX; i++) {
+    zones.nzones = (64 - (unsigned)__builtin_clzll(zones.nodes)) * ZONE_KINDS;
+    for (unsigned i = 0; i < zones.nzones; i++) {
         if (zones.nodes >> (i / ZONE_KINDS) & 1) {
             struct zone *zone = &zones.zone[i];
             zone->index = (uint8_t)i;
@@ -63,7 +65,7 @@ struct zone *zone_of(uintptr_t pfn) {
 }
 
 struct zone *zone_next(struct zone *after) {
-    for (struct zone *z = after ? after + 1 : zones.zone; z < zones.zone + ZONES_MAX; z++) {
+    for (struct zone *z = after ? after + 1 : zones.zone; z < zones.zone + zones.nzones; z++) {
         if (counter_read(&z->mapped_pages)) {
             return z;
         }
@@ -72,7 +74,7 @@ struct zone *zone_next(struct zone *after) {
 }
 
 void zone_each_lock(void (*visit)(struct lock *lock)) {
-    for (unsigned i = 0; i < ZONES_MAX; i++) {
+    for (unsigned i = 0; i < zones.nzones; i++) {
         if (zones.nodes >> (i / ZONE_KINDS) & 1) {
             visit(&zones.zone[i].lock);
         }

@@ -13,7 +13,7 @@
  * whole interval, and half of them go back to the kernel, largest blocks first, taken out of the lists (isolated) and
  * purged without the lock.
  *
- * Lock: one per zone (rank 3).
+ * Lock: one per zone.
  */
 #ifndef SLABMALLOC_ZONE_H
 #define SLABMALLOC_ZONE_H
@@ -87,7 +87,7 @@ struct zone *zone_next(struct zone *after);
 
 struct zone *zone_of(uintptr_t pfn);
 
-/* The locks of all zones, with memory or not, in rank order. */
+/* The locks of all zones, with memory or not. */
 void zone_each_lock(void (*visit)(struct lock *lock));
 
 #endif

@@ -62,7 +62,7 @@ static inline struct slabmalloc_stats stats_now(void) {
     return stats;
 }
 
-/* --- Sizes and patterns ---------------------------------------------------------------------------------------- */
+/* --- Sizes and patterns --- */
 
 /* A size whose logarithm is uniform: each doubling from 1 to MOST is as likely as the others. */
 static inline size_t random_size(struct rng *rng, size_t most) {
@@ -94,7 +94,7 @@ static inline bool words_hold(const void *p, size_t bytes, uint64_t seed) {
     return true;
 }
 
-/* --- Children -------------------------------------------------------------------------------------------------- */
+/* --- Children --- */
 
 static inline void must_be_good_end(int status, const char *file, int line) {
     if (WIFSIGNALED(status)) {
@@ -153,7 +153,7 @@ static inline void must_die_of(const char *what, void (*body)(void *), void *arg
     cr_assert(length && strchr(text, '\n') == text + length - 1, "not exactly one line: '%s'", text);
 }
 
-/* --- Threads --------------------------------------------------------------------------------------------------- */
+/* --- Threads --- */
 
 #define THREADS_MAX 128
 
@@ -182,7 +182,7 @@ static inline void threads_run(unsigned n, void (*body)(unsigned index)) {
     }
 }
 
-/* --- Planned failures of system calls -------------------------------------------------------------------------- */
+/* --- Planned failures of system calls --- */
 
 static struct {
     uint32_t calls; /* bit: enum sys_call */

@@ -3,7 +3,8 @@
 
 Test(api, version_is_that_of_the_header) {
     char text[32];
-    snprintf(text, sizeof text, "%d.%d.%d", SLABMALLOC_VERSION_MAJOR, SLABMALLOC_VERSION_MINOR, SLABMALLOC_VERSION_PATCH);
+    snprintf(text, sizeof text, "%d.%d.%d", SLABMALLOC_VERSION_MAJOR, SLABMALLOC_VERSION_MINOR,
+             SLABMALLOC_VERSION_PATCH);
     cr_assert_str_eq(slabmalloc_version(), text);
 }
 

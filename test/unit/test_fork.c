@@ -126,7 +126,7 @@ Test(fork, children_of_a_busy_parent_can_do_everything) {
     child_must_end_well(fork_often, NULL);
 }
 
-/* --- What a child may free ------------------------------------------------------------------------------------------------ */
+/* --- What a child may free --- */
 
 static void *of_threads[BUSY_THREADS][1000];
 static pthread_barrier_t ready, done;
@@ -197,7 +197,7 @@ Test(fork, generations_of_forks_do_not_eat_owners) {
     wait_for(pid);
 }
 
-/* --- fork by a thread that is inside the library ------------------------------------------------------------------------------ */
+/* --- fork by a thread that is inside the library --- */
 
 static void fork_with(struct lock **lock, size_t n) {
     for (size_t i = 0; i < n; i++) {

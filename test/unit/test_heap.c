@@ -8,13 +8,13 @@
 /* Where one route ends and the next begins, and all class borders, each with its neighbours. */
 static size_t borders(size_t out[400]) {
     size_t n = 0;
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         out[n++] = sizeclass_bytes(class) - 1;
         out[n++] = sizeclass_bytes(class);
         out[n++] = sizeclass_bytes(class) + 1;
     }
-    static const size_t more[] = {PAGE_BYTES,       9 * PAGE_BYTES,  RUN_CACHE_ONE, 1 * MIB,
-                                  BLOCK_BYTES / 2 + 1, RUN_MAX,      2 * RUN_MAX,   5 * MIB, 16 * MIB};
+    static const size_t more[] = {PAGE_BYTES, 9 * PAGE_BYTES, RUN_CACHE_ONE, 1 * MIB, BLOCK_BYTES / 2 + 1,
+                                  RUN_MAX,    2 * RUN_MAX,    5 * MIB,       16 * MIB};
     for (size_t i = 0; i < COUNT_OF(more); i++) {
         out[n++] = more[i] - 1;
         out[n++] = more[i];
@@ -60,12 +60,12 @@ Test(heap, size_0_gives_distinct_blocks) {
     slabmalloc_free(r);
 }
 
-/* --- realloc ------------------------------------------------------------------------------------------------------- */
+/* --- realloc --- */
 
 Test(heap, realloc_keeps_contents_between_all_routes) {
-    static const size_t size[] = {1,       15,      16,      17,      100,     255,         257,        1000,       4096,
-                                  4097,    20000,   SLAB_MAX, SLAB_MAX + 1, 50000, 200 * KIB, 300 * KIB,  1 * MIB,    RUN_MAX,
-                                  RUN_MAX + 1, 3 * MIB, 5 * MIB + 1};
+    static const size_t size[] = {1,         15,        16,      17,      100,         255,          257,
+                                  1000,      4096,      4097,    20000,   SLAB_MAX,    SLAB_MAX + 1, 50000,
+                                  200 * KIB, 300 * KIB, 1 * MIB, RUN_MAX, RUN_MAX + 1, 3 * MIB,      5 * MIB + 1};
     for (size_t i = 0; i < COUNT_OF(size); i++) {
         for (size_t j = 0; j < COUNT_OF(size); j++) {
             char *p = slabmalloc_malloc(size[i]);
@@ -142,7 +142,8 @@ Test(heap, failed_realloc_leaves_the_block) {
     }
 }
 
-/* seccomp may refuse mremap, and it cannot move what the kernel keeps as two map areas; there is memory all the same. */
+/* seccomp may refuse mremap, and it cannot move what the kernel keeps as two map areas; there is memory all the same.
+ */
 Test(heap, realloc_of_a_large_block_does_without_mremap) {
     char *p = slabmalloc_malloc(3 * MIB);
     words_fill(p, 3 * MIB, 1);
@@ -153,7 +154,7 @@ Test(heap, realloc_of_a_large_block_does_without_mremap) {
     slabmalloc_free(q);
 }
 
-/* --- calloc ---------------------------------------------------------------------------------------------------------- */
+/* --- calloc --- */
 
 static void dirty_everything(void) {
     static void *p[800];
@@ -220,8 +221,9 @@ Test(heap, calloc_is_zero_in_a_heap_of_huge_pages) {
 
 Test(heap, calloc_refuses_products_that_overflow) {
     static const size_t half = (size_t)1 << 32;
-    static const size_t pair[][2] = {{half, half},           {SIZE_MAX, 2},      {SIZE_MAX / 2 + 1, 2}, {3, SIZE_MAX / 2},
-                                     {SIZE_MAX, SIZE_MAX}, {half + 1, half - 1}, {SIZE_MAX / 16 + 1, 16}};
+    static const size_t pair[][2] = {{half, half},           {SIZE_MAX, 2},        {SIZE_MAX / 2 + 1, 2},
+                                     {3, SIZE_MAX / 2},      {SIZE_MAX, SIZE_MAX}, {half + 1, half - 1},
+                                     {SIZE_MAX / 16 + 1, 16}};
     for (size_t i = 0; i < COUNT_OF(pair); i++) {
         for (size_t swap = 0; swap < 2; swap++) {
             errno = 0;
@@ -240,10 +242,11 @@ Test(heap, calloc_of_fresh_memory_touches_no_page) {
     slabmalloc_free(q);
 }
 
-/* --- Alignment --------------------------------------------------------------------------------------------------------- */
+/* --- Alignment --- */
 
 Test(heap, aligned_blocks_of_all_alignments_do_not_overlap) {
-    static const size_t size[] = {0, 1, 16, 24, 100, 1000, 4096, 5000, SLAB_MAX, SLAB_MAX + 1, 100 * KIB, RUN_MAX, RUN_MAX + 1};
+    static const size_t size[] = {0,    1,        16,           24,        100,     1000,       4096,
+                                  5000, SLAB_MAX, SLAB_MAX + 1, 100 * KIB, RUN_MAX, RUN_MAX + 1};
     static struct {
         char *p;
         size_t bytes;
@@ -278,20 +281,22 @@ Test(heap, aligned_blocks_of_all_alignments_do_not_overlap) {
 }
 
 Test(heap, aligned_requests_that_cannot_be_are_enomem) {
-    static const size_t pair[][2] = {{(size_t)1 << 63, 1}, {(size_t)1 << 62, (size_t)1 << 62}, {64, PTRDIFF_MAX},
-                                     {64, SIZE_MAX},       {(size_t)1 << 50, 1},              {4096, SIZE_MAX - 100}};
+    static const size_t pair[][2] = {{(size_t)1 << 63, 1}, {(size_t)1 << 62, (size_t)1 << 62},
+                                     {64, PTRDIFF_MAX},    {64, SIZE_MAX},
+                                     {(size_t)1 << 50, 1}, {4096, SIZE_MAX - 100}};
     for (size_t i = 0; i < COUNT_OF(pair); i++) {
         errno = 0;
         MUST(slabmalloc_aligned_alloc(pair[i][0], pair[i][1]) == NULL && errno == ENOMEM);
     }
 }
 
-/* --- errno, absurd sizes ------------------------------------------------------------------------------------------------- */
+/* --- errno, absurd sizes --- */
 
 Test(heap, sizes_beyond_any_address_space_are_enomem) {
-    static const size_t huge[] = {(size_t)1 << 47,           (size_t)1 << 62,       PTRDIFF_MAX - BLOCK_BYTES,
-                                  PTRDIFF_MAX - BLOCK_BYTES + 1, PTRDIFF_MAX - 4096, PTRDIFF_MAX,
-                                  (size_t)PTRDIFF_MAX + 1,   SIZE_MAX - BLOCK_BYTES, SIZE_MAX - 15,  SIZE_MAX};
+    static const size_t huge[] = {
+        (size_t)1 << 47,    (size_t)1 << 62, PTRDIFF_MAX - BLOCK_BYTES, PTRDIFF_MAX - BLOCK_BYTES + 1,
+        PTRDIFF_MAX - 4096, PTRDIFF_MAX,     (size_t)PTRDIFF_MAX + 1,   SIZE_MAX - BLOCK_BYTES,
+        SIZE_MAX - 15,      SIZE_MAX};
     for (size_t i = 0; i < COUNT_OF(huge); i++) {
         errno = 0;
         MUST(slabmalloc_malloc(huge[i]) == NULL && errno == ENOMEM);
@@ -335,10 +340,27 @@ Test(heap, free_keeps_errno_when_system_calls_fail) {
     fault_disarm();
 }
 
-/* --- Pointers of others ------------------------------------------------------------------------------------------------------ */
+/* --- Pointers of others --- */
 
 static void free_value(void *arg) {
     slabmalloc_free(arg);
+}
+
+/* Pages of a slab that was given back are nobody's: a late free must not be taken for one of the slab's. */
+Test(heap, object_of_a_slab_that_is_gone_is_refused) {
+    static void *p[1000];
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = slabmalloc_malloc(500);
+    }
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        slabmalloc_free(p[i]);
+    }
+    slabmalloc_trim();
+    MUST(stats_now().slabs == 0);
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        MUST(!(pagemap_tag(p[i]) >> TAG_CLASS_BITS));
+    }
+    must_die_of("free of a pointer that was not allocated here", free_value, p[0]);
 }
 
 static void resize_value(void *arg) {
@@ -348,15 +370,25 @@ static void resize_value(void *arg) {
 Test(heap, pointers_that_are_not_ours_are_refused_whatever_their_value) {
     static char ours_not[64];
     int local;
-    void *value[] = {ours_not,      &local, (void *)16, (void *)8, (void *)-16, (void *)0x7ffffffffff0, (void *)0x800000000000,
-                     (void *)0x8000000000000000u, (void *)0xffff800000000000u, malloc(100)};
+    void *theirs = malloc(100);
+    void *value[] = {ours_not,
+                     &local,
+                     (void *)16,
+                     (void *)8,
+                     (void *)-16,
+                     (void *)0x7ffffffffff0,
+                     (void *)0x800000000000,
+                     (void *)0x8000000000000000u,
+                     (void *)0xffff800000000000u,
+                     theirs};
     for (size_t i = 0; i < COUNT_OF(value); i++) {
         must_die_of("free of a pointer that was not allocated here", free_value, value[i]);
         must_die_of("size asked of a pointer that is not allocated", resize_value, value[i]);
     }
+    free(theirs);
 }
 
-/* --- A long random life against a shadow ----------------------------------------------------------------------------------- */
+/* --- A long random life against a shadow --- */
 
 #define SHADOWS 3000
 

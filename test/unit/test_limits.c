@@ -6,7 +6,7 @@
 #include "pagemap.h"
 #include "support.h"
 
-/* --- One life with a shadow, in which any call may fail ----------------------------------------------------------------- */
+/* --- One life with a shadow, in which any call may fail --- */
 
 #define BLOCKS 120
 
@@ -92,6 +92,9 @@ static void live(unsigned nsteps, size_t most) {
             slabmalloc_trim();
         }
     }
+    /* The random part may not come to growing a mapping. */
+    char *p = maybe(slabmalloc_malloc(3 * MIB)), *q = p ? maybe(slabmalloc_realloc(p, 5 * MIB)) : NULL;
+    slabmalloc_free(q ? q : p);
     try_threads();
 }
 
@@ -113,7 +116,7 @@ static void live_after_recovery(void) {
     end_life();
 }
 
-/* --- Every system call fails, once and from then on ---------------------------------------------------------------------- */
+/* --- Every system call fails, once and from then on --- */
 
 struct plan {
     uint32_t calls;
@@ -142,7 +145,8 @@ static void fail_each(uint32_t calls, long length, long stride) {
         }
         int status;
         MUST(waitpid(pid, &status, 0) == pid);
-        cr_assert(WIFEXITED(status), "calls 0x%x from %ld for %ld: wait status 0x%x", calls, first, length, (unsigned)status);
+        cr_assert(WIFEXITED(status), "calls 0x%x from %ld for %ld: wait status 0x%x", calls, first, length,
+                  (unsigned)status);
         if (WEXITSTATUS(status)) {
             MUST(first > 0);
             return;
@@ -183,6 +187,17 @@ Test(limits, everything_may_fail) {
     fail_each(~0u, FOREVER, 37 * STRIDE);
 }
 
+Test(limits, refused_system_calls_keep_errno) {
+    char *odd = (char *)1;
+    errno = 12345;
+    MUST(sys_map(NULL, (size_t)1 << 60) == NULL);
+    MUST(sys_unmap(odd, PAGE_BYTES) < 0);
+    MUST(sys_remap(odd, PAGE_BYTES, 2 * PAGE_BYTES, NULL) == NULL);
+    MUST(sys_advise(odd, PAGE_BYTES, SYS_DONTNEED) < 0);
+    MUST(sys_bind(odd, PAGE_BYTES, 0) < 0);
+    MUST(errno == 12345);
+}
+
 Test(limits, node_calls_may_fail) {
     fault_arm(1u << SYS_GETCPU | 1u << SYS_BIND | 1u << SYS_NODES, 0, FOREVER);
     live(300, 6 * MIB);
@@ -190,7 +205,7 @@ Test(limits, node_calls_may_fail) {
     end_life();
 }
 
-/* --- Address space -------------------------------------------------------------------------------------------------------- */
+/* --- Address space --- */
 
 static size_t address_space(void) {
     size_t npages = 0;
@@ -308,7 +323,7 @@ Test(limits, data_limit_is_enomem) {
     child_must_end_well(data_limit, NULL);
 }
 
-/* --- Map areas -------------------------------------------------------------------------------------------------------------- */
+/* --- Map areas --- */
 
 /* With every map area used up, even munmap of a middle part fails. */
 static void use_up_map_areas(void *arg) {
@@ -349,7 +364,7 @@ Test(limits, map_areas_may_run_out) {
     child_must_end_well(use_up_map_areas, NULL);
 }
 
-/* --- Locked memory ---------------------------------------------------------------------------------------------------------- */
+/* --- Locked memory --- */
 
 /* Locked pages refuse MADV_DONTNEED: they are not zero after a trim. */
 static void live_locked(void *arg) {
@@ -384,7 +399,7 @@ Test(limits, memlock_limit_is_enomem) {
     child_must_end_well(live_with_little_locked, NULL);
 }
 
-/* --- Overcommit 2: every mapping is charged, MAP_NORESERVE or not -------------------------------------------------------------- */
+/* --- Overcommit 2: every mapping is charged, MAP_NORESERVE or not --- */
 
 static const char overcommit[] = "/proc/sys/vm/overcommit_memory";
 

@@ -32,7 +32,7 @@ static void must_keep_within_bounds(unsigned class) {
 }
 
 Test(magazine, fresh_slab_gives_objects_in_address_order) {
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         allocate(300, sizeclass_bytes(class));
         for (size_t i = 1; i < 300; i++) {
             MUST(slab_of(object[i]) != slab_of(object[i - 1]) || object[i] > object[i - 1]);
@@ -42,7 +42,7 @@ Test(magazine, fresh_slab_gives_objects_in_address_order) {
 }
 
 Test(magazine, last_object_freed_is_first_reused) {
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         size_t bytes = sizeclass_bytes(class);
         allocate(2, bytes);
         /* A few free slots first, so that the two stay on top of each other. */
@@ -61,7 +61,7 @@ Test(magazine, keeps_at_most_magazine_max_bytes_of_a_class) {
     for (size_t i = 0; i < COUNT_OF(most); i++) {
         magazine_flush(owner_get(), true);
         options.magazine_max = most[i];
-        for (unsigned class = 0; class < CLASS_COUNT; class++) {
+        for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             allocate(MANY, sizeclass_bytes(class));
             for (size_t j = 0; j < MANY; j++) {
                 slabmalloc_free(object[j]);
@@ -89,7 +89,7 @@ Test(magazine, refill_stays_within_magazine_max_too) {
 Test(magazine, works_without_slots_when_magazine_max_is_0) {
     magazine_flush(owner_get(), true);
     options.magazine_max = 0;
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         allocate(100, sizeclass_bytes(class));
         for (size_t i = 0; i < 100; i++) {
             pattern_fill(object[i], sizeclass_bytes(class), i);
@@ -138,7 +138,7 @@ Test(magazine, works_without_slots_when_metadata_is_exhausted) {
 
 Test(magazine, drained_objects_go_back_to_their_slabs) {
     size_t used = stats_now().used_bytes;
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         allocate(MANY, sizeclass_bytes(class));
         MUST(stats_now().used_bytes == used + MANY * sizeclass_bytes(class));
         release(MANY);
@@ -148,13 +148,13 @@ Test(magazine, drained_objects_go_back_to_their_slabs) {
 }
 
 Test(magazine, flush_leaves_every_slab_with_all_its_objects) {
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         allocate(50, sizeclass_bytes(class));
         release(50);
     }
     struct owner *owner = owner_get();
     magazine_flush(owner, true);
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         MUST(magazine_count(owner, class) == 0);
         MUST(owner->cache[class].capacity == 0);
         MUST(!owner->cache[class].list[SLAB_FULL] && !owner->cache[class].list[SLAB_BUSY]);
@@ -164,7 +164,7 @@ Test(magazine, flush_leaves_every_slab_with_all_its_objects) {
     MUST_BE_SOUND();
 }
 
-/* --- No object twice: a long random sequence against a set of the live pointers ---------------------------------- */
+/* --- No object twice: a long random sequence against a set of the live pointers --- */
 
 #define SET_SLOTS 65536
 #define LIVE_MAX 8192
@@ -236,11 +236,11 @@ Test(magazine, no_object_is_given_out_twice) {
     MUST_BE_SOUND();
 }
 
-/* --- Objects belong to the user, free or not -------------------------------------------------------------------- */
+/* --- Objects belong to the user, free or not --- */
 
 Test(magazine, freed_objects_keep_their_bytes) {
     options.decay_ms = -1; /* giving pages back to the kernel would clear them, rightly */
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         size_t bytes = sizeclass_bytes(class);
         allocate(MANY, bytes);
         for (size_t i = 0; i < MANY; i++) {
@@ -253,7 +253,7 @@ Test(magazine, freed_objects_keep_their_bytes) {
     }
 }
 
-/* --- The budget -------------------------------------------------------------------------------------------------- */
+/* --- The budget --- */
 
 #define BUDGET_THREADS 12
 
@@ -265,7 +265,7 @@ static void fill_magazines(unsigned index) {
     (void)index;
     void *mine[MANY];
     size_t pages = 0;
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         for (size_t i = 0; i < MANY; i++) {
             mine[i] = slabmalloc_malloc(sizeclass_bytes(class));
             MUST(mine[i] != NULL);
@@ -274,7 +274,7 @@ static void fill_magazines(unsigned index) {
             slabmalloc_free(mine[i]);
         }
     }
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         pages += owner_have()->cache[class].capacity * pages_of(sizeclass_bytes(class));
     }
     pinned += pages;
@@ -320,7 +320,7 @@ Test(magazine, all_magazines_together_pin_a_bounded_number_of_pages) {
     MUST_BE_SOUND();
 }
 
-/* --- Misuse ------------------------------------------------------------------------------------------------------ */
+/* --- Misuse --- */
 
 static void free_twice(void *arg) {
     void *p = slabmalloc_malloc(*(size_t *)arg);
@@ -329,7 +329,7 @@ static void free_twice(void *arg) {
 }
 
 Test(magazine, immediate_double_free_aborts_in_every_class) {
-    for (unsigned class = 0; class < CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         size_t bytes = sizeclass_bytes(class);
         must_die_of("double free", free_twice, &bytes);
     }

@@ -71,7 +71,18 @@ Test(mapping, totals_follow_live_and_cached_bytes) {
     MUST(cached() == 0);
 }
 
-/* --- The cache --------------------------------------------------------------------------------------------------- */
+/* Growing a cached extent may move it, to an address that is aligned to a pageblock only. */
+Test(mapping, cached_extent_that_is_too_small_does_not_spoil_the_alignment) {
+    for (unsigned i = 0; i < 12; i++) {
+        char *p = mapping_alloc(4 * MIB, 16 * MIB, false);
+        block_after(p);
+        mapping_free(p);
+        char *q = mapping_alloc((8 + 2 * i) * MIB, 16 * MIB, false);
+        MUST(q && ((uintptr_t)q & (16 * MIB - 1)) == 0);
+    }
+}
+
+/* --- The cache --- */
 
 Test(mapping, cached_extent_serves_smaller_requests_and_comes_together_again) {
     char *whole = map(32 * MIB), *part[4];
@@ -177,7 +188,7 @@ Test(mapping, trim_unmaps_the_cache) {
     MUST(mapping_trim() == 0);
 }
 
-/* --- Zeroes ------------------------------------------------------------------------------------------------------ */
+/* --- Zeroes --- */
 
 Test(mapping, zero_mapping_is_zero_whatever_was_there_before) {
     struct rng rng = {6};
@@ -204,7 +215,7 @@ Test(mapping, zero_mapping_of_new_memory_is_not_touched) {
     MUST(resident_pages(p, 64 * MIB) == 0);
 }
 
-/* --- Growing and shrinking --------------------------------------------------------------------------------------- */
+/* --- Growing and shrinking --- */
 
 /* Every mebibyte of 16 has one byte set; after growth a copy would have touched every page. */
 static void must_grow_by_page_tables(char *p, bool in_place) {
@@ -288,7 +299,8 @@ static bool is_unmapped(char *from, char *to) {
         return from == to;
     }
     size_t bytes = (size_t)(to - from);
-    void *probe = mmap(from, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    void *probe =
+        mmap(from, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     return probe == from && !munmap(probe, bytes);
 }
 
@@ -312,7 +324,7 @@ Test(mapping, grown_in_place_can_be_split_wherever_it_reaches) {
     }
 }
 
-/* --- Refused system calls ---------------------------------------------------------------------------------------- */
+/* --- Refused system calls --- */
 
 Test(mapping, failed_growth_leaves_the_block_as_it_was) {
     char *p = map(8 * MIB);
@@ -391,7 +403,7 @@ Test(mapping, failed_move_unmaps_nobody_elses_memory) {
     MUST(!q || q[0] == 1);
 }
 
-/* --- Threads ----------------------------------------------------------------------------------------------------- */
+/* --- Threads --- */
 
 static void shuffle_mappings(unsigned index) {
     struct rng rng = {index};

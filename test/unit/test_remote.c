@@ -58,7 +58,7 @@ Test(remote, freed_objects_keep_their_bytes) {
     }
 }
 
-/* --- A consumer that never allocates ------------------------------------------------------------------------------ */
+/* --- A consumer that never allocates --- */
 
 #define RING 256
 
@@ -111,7 +111,7 @@ Test(remote, consumer_that_never_allocates_strands_nothing) {
     MUST_BE_SOUND();
 }
 
-/* --- An owner that does not look at its inbox ----------------------------------------------------------------------- */
+/* --- An owner that does not look at its inbox --- */
 
 static size_t used_at_start, most_waiting;
 
@@ -157,7 +157,7 @@ Test(remote, large_objects_wait_by_bytes_not_by_number) {
     MUST(stats_now().used_bytes == used);
 }
 
-/* --- Owners that are gone ------------------------------------------------------------------------------------------ */
+/* --- Owners that are gone --- */
 
 static void allocate_all(unsigned index) {
     (void)index;
@@ -312,7 +312,8 @@ Test(remote, objects_of_a_slab_that_changed_owner_are_forwarded) {
     MUST_BE_SOUND();
 }
 
-/* The same at random: threads that exit with objects out, whose slabs others adopt and steal while frees are under way. */
+/* The same at random: threads that exit with objects out, whose slabs others adopt and steal while frees are under way.
+ */
 #define GENERATIONS 60
 #define SLOTS 4096
 
@@ -348,7 +349,7 @@ Test(remote, frees_find_slabs_however_often_these_change_owner) {
     MUST_BE_SOUND();
 }
 
-/* --- More owners than ways ------------------------------------------------------------------------------------------ */
+/* --- More owners than ways --- */
 
 #define OWNERS 40
 #define EACH 100
@@ -398,7 +399,7 @@ Test(remote, works_when_there_is_no_memory_for_a_remote_magazine) {
     MUST_BE_SOUND();
 }
 
-/* --- Misuse ---------------------------------------------------------------------------------------------------------- */
+/* --- Misuse --- */
 
 static void free_one_twice(unsigned index) {
     (void)index;

@@ -141,7 +141,7 @@ Test(run, shrinking_gives_back_exactly_the_tail) {
     MUST_BE_SOUND();
 }
 
-/* --- The owner's cache ------------------------------------------------------------------------------------------- */
+/* --- The owner's cache --- */
 
 static size_t cached_pages(const struct owner *owner) {
     size_t sum = 0;
@@ -235,7 +235,7 @@ Test(run, exiting_thread_leaves_no_cached_run) {
     MUST_BE_SOUND();
 }
 
-/* --- Zeroes ------------------------------------------------------------------------------------------------------ */
+/* --- Zeroes --- */
 
 Test(run, zero_run_is_zero_whatever_was_there_before) {
     struct owner *owner = owner_get();
@@ -298,7 +298,7 @@ Test(run, zero_run_is_cleared_when_the_kernel_refuses_to_take_pages_back) {
     MUST_BE_SOUND();
 }
 
-/* --- Failure and misuse ------------------------------------------------------------------------------------------ */
+/* --- Failure and misuse --- */
 
 Test(run, fails_cleanly_without_memory) {
     size_t n = 0;

@@ -103,7 +103,7 @@ Test(stats, owners_active_counts_threads_with_a_cache) {
     MUST(stats_now().owners_active == 1);
 }
 
-/* --- The check finds what is broken ------------------------------------------------------------------------------------- */
+/* --- The check finds what is broken --- */
 
 static void *object[100];
 
@@ -201,9 +201,9 @@ static void stray_free_page(void *arg) {
 }
 
 static void (*const breakage[])(void *) = {
-    wrong_free_count,  wrong_bitmap,       double_bit_beyond_the_end, wrong_bin,        wrong_owner,     wrong_page_link,
-    wrong_tag,         wrong_back_link,    wrong_slab_number,         wrong_free_pages, wrong_dirty_pages,
-    wrong_mapped_pages, wrong_page_state,  wrong_order,
+    wrong_free_count,  wrong_bitmap,       double_bit_beyond_the_end, wrong_bin,         wrong_owner,
+    wrong_page_link,   wrong_tag,          wrong_back_link,           wrong_slab_number, wrong_free_pages,
+    wrong_dirty_pages, wrong_mapped_pages, wrong_page_state,          wrong_order,
 };
 
 static void break_and_check(void *arg) {

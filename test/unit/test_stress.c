@@ -30,10 +30,7 @@ static void held_check(const struct held *h) {
 
 static size_t stress_size(struct rng *rng) {
     size_t kind = rng_below(rng, 256);
-    return 1 + random_size(rng, kind < 200   ? 2 * KIB
-                                : kind < 240 ? 40 * KIB
-                                : kind < 254 ? 300 * KIB
-                                             : 4 * MIB);
+    return 1 + random_size(rng, kind < 200 ? 2 * KIB : kind < 240 ? 40 * KIB : kind < 254 ? 300 * KIB : 4 * MIB);
 }
 
 /* The record is itself a block of the heap, usually another thread's when it is freed. */
@@ -136,7 +133,7 @@ static void run_inspected(void (*body)(void)) {
     must_be_empty();
 }
 
-/* --- Threads that stay ---------------------------------------------------------------------------------------------------- */
+/* --- Threads that stay --- */
 
 static void trade_long(unsigned index) {
     struct rng rng = {index + 1};
@@ -151,7 +148,7 @@ Test(stress, blocks_keep_their_bytes_while_threads_trade_them) {
     run_inspected(traders);
 }
 
-/* --- Threads that come and go ----------------------------------------------------------------------------------------------- */
+/* --- Threads that come and go --- */
 
 static void trade_shortly(unsigned index) {
     struct rng rng = {index + (uint64_t)(uintptr_t)pthread_self()};
@@ -168,7 +165,7 @@ Test(stress, blocks_outlive_the_threads_that_made_them) {
     run_inspected(generations);
 }
 
-/* --- Few sizes, so that slabs are stolen, adopted and emptied all the time ------------------------------------------------------ */
+/* --- Few sizes, so that slabs are stolen, adopted and emptied all the time --- */
 
 #define NARROW 256
 
@@ -205,7 +202,7 @@ Test(stress, slabs_of_few_objects_change_owners_safely) {
     run_inspected(narrow_generations);
 }
 
-/* --- The same under every option ------------------------------------------------------------------------------------------------- */
+/* --- The same under every option --- */
 
 static void short_trade(unsigned index) {
     struct rng rng = {index + 5};
@@ -229,7 +226,7 @@ Test(stress, every_option_is_safe) {
     }
 }
 
-/* --- Migration, borrowing and faults among the rest ---------------------------------------------------------------------------------- */
+/* --- Migration, borrowing and faults among the rest --- */
 
 static void trade_and_migrate(unsigned index) {
     struct rng rng = {index + 31};
