@@ -118,8 +118,8 @@ static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
         buddy->merges++;
     }
     /* A block whose next-order buddy is free too will soon merge if it is left alone: use it last. */
-    bool at_tail = order + 1 < MAX_ORDER &&
-                   is_free_block((pfn & ~((uintptr_t)1 << order)) ^ ((uintptr_t)2 << order), order + 1);
+    bool at_tail =
+        order + 1 < MAX_ORDER && is_free_block((pfn & ~((uintptr_t)1 << order)) ^ ((uintptr_t)2 << order), order + 1);
     area_insert(buddy, pfn, order, at_tail);
 }
 
@@ -256,8 +256,8 @@ void buddy_add_block(struct buddy *buddy, uintptr_t pfn) {
     area_insert(buddy, pfn, MAX_ORDER, true);
 }
 
-static const char *check_list(const struct buddy *buddy, unsigned order, unsigned group, unsigned kind,
-                              size_t *count, size_t *ndirty) {
+static const char *check_list(const struct buddy *buddy, unsigned order, unsigned group, unsigned kind, size_t *count,
+                              size_t *ndirty) {
     const struct free_list *list = &buddy->area[order].list[group][kind];
     uintptr_t prev = 0;
     for (uintptr_t pfn = list->head; pfn; prev = pfn, pfn = pagemap_page(pfn)->link) {

@@ -35,8 +35,8 @@ struct free_area {
 struct buddy {
     struct free_area area[NORDERS];
     uint32_t orders[GROUPS][KINDS]; /* bit k: that list of area[k] is not empty */
-    size_t free_pages;  /* counters: see counter_read */
-    size_t dirty_pages; /* of free_pages, those that may be resident */
+    size_t free_pages;              /* counters: see counter_read */
+    size_t dirty_pages;             /* of free_pages, those that may be resident */
     uint64_t splits, merges;
     uint64_t fresh_blocks; /* times a block without resident pages was taken: the heap's peak may have grown */
 };
@@ -45,8 +45,9 @@ struct buddy {
  * stay as they are until the pages are given back (buddy_is_fresh may read them without the lock). */
 uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group);
 
-/* The number of pages to ask for where NPAGES, halved any number of times down to LEAST, would do: the most that dirty memory can
- * serve, else NPAGES. Many small slabs in memory that is resident beat one large slab in memory that is not. */
+/* The number of pages to ask for where NPAGES, halved any number of times down to LEAST, would do: the most that dirty
+ * memory can serve, else NPAGES. Many small slabs in memory that is resident beat one large slab in memory that is not.
+ */
 size_t buddy_fit(const struct buddy *buddy, size_t npages, size_t least, enum buddy_group group);
 
 /* Gives back any run of pages inside one pageblock, of which the first NTOUCHED may have been written to. */

@@ -22,8 +22,7 @@ static uint32_t my_name(void) {
 }
 
 static bool word_change(struct lock *lock, uint32_t from, uint32_t to) {
-    return atomic_compare_exchange_strong_explicit(&lock->word, &from, to, memory_order_acquire,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&lock->word, &from, to, memory_order_acquire, memory_order_relaxed);
 }
 
 static uint32_t word_read(const struct lock *lock) {

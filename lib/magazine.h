@@ -43,8 +43,8 @@ static inline bool magazine_push(void *p) {
 
 /* Slow paths. */
 
-/* Fills the empty magazine of CLASS: from the inbox, own slabs, a slab of an idle owner, a new slab. Returns one object;
- * NULL: no memory. */
+/* Fills the empty magazine of CLASS: from the inbox, own slabs, a slab of an idle owner, a new slab. Returns one
+ * object; NULL: no memory. */
 void *magazine_refill(struct owner *owner, unsigned class);
 
 /* One object without a magazine: for a borrowed owner. NULL: no memory. */

@@ -16,9 +16,9 @@
 
 struct extent {
     uintptr_t pfn;
-    size_t npages; /* 0: free slot */
+    size_t npages;     /* 0: free slot */
     uint64_t freed_at; /* ms */
-    bool huge; /* advised: extents of different advice are never one */
+    bool huge;         /* advised: extents of different advice are never one */
 };
 
 static struct {

@@ -24,8 +24,8 @@ void mapping_free(void *p);
 
 size_t mapping_npages(const void *p);
 
-/* The mapping with room for BYTES, moved if it must be; NULL: the kernel refuses (no memory; the block spans two map areas),
- * nothing changed. */
+/* The mapping with room for BYTES, moved if it must be; NULL: the kernel refuses (no memory; the block spans two map
+ * areas), nothing changed. */
 void *mapping_resize(void *p, size_t bytes);
 
 /* Unmaps what has been in the cache for the decay interval. */

@@ -97,10 +97,8 @@ static const struct option {
     bool (*parse)(struct span value, void *field);
     void *field;
 } table[] = {
-    {"hugepages", parse_onoff, &options.hugepages},
-    {"huge_threshold", parse_bytes, &options.huge_threshold},
-    {"decay_ms", parse_ms, &options.decay_ms},
-    {"magazine_max", parse_bytes, &options.magazine_max},
+    {"hugepages", parse_onoff, &options.hugepages}, {"huge_threshold", parse_bytes, &options.huge_threshold},
+    {"decay_ms", parse_ms, &options.decay_ms},      {"magazine_max", parse_bytes, &options.magazine_max},
     {"map_cache", parse_bytes, &options.map_cache},
 };
 

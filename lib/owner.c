@@ -262,8 +262,7 @@ void owner_drop_empty_slabs(struct owner *owner) {
 
 void owner_announce(const struct owner *owner, unsigned class) {
     if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
-        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32,
-                                 memory_order_release);
+        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_release);
     }
 }
 
@@ -323,8 +322,8 @@ void owner_each_lock(void (*visit)(struct lock *lock)) {
     }
 }
 
-/* The owner of a thread that is not there: its slabs are sound (their locks were held across fork), but its magazines were
- * read in mid-step; what they held stays out for ever. */
+/* The owner of a thread that is not there: its slabs are sound (their locks were held across fork), but its magazines
+ * were read in mid-step; what they held stays out for ever. */
 static void owner_orphan(struct owner *owner) {
     magazine_abandon(owner);
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {

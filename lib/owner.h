@@ -47,7 +47,7 @@ struct magazines {
 
 struct owner_cache {
     struct slab *list[SLAB_BINS];
-    uint16_t capacity;    /* slots of the magazine, 0 or a power of two minus 1 */
+    uint16_t capacity; /* slots of the magazine, 0 or a power of two minus 1 */
     uint16_t nslabs;
     uint8_t batch; /* objects the last refill asked for */
     uint8_t nempty;
@@ -68,7 +68,7 @@ struct owner {
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
     struct owner *next_idle;
-    struct slab *emptied; /* slabs in no list any more, which owner_unlock gives back */
+    struct slab *emptied;                 /* slabs in no list any more, which owner_unlock gives back */
     uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot */
     size_t run_cache_pages;
     struct remote_magazine *open[REMOTE_WAYS], *spare;
@@ -115,8 +115,8 @@ void owner_announce(const struct owner *owner, unsigned class);
 void owner_migrate(struct owner *owner, unsigned node);
 
 /*
- * The owner's lock. No thread waits for a second lock while it holds this one: slabs that became empty go back to the zone
- * only after owner_unlock dropped it. So fork may take locks in any state of the forking thread.
+ * The owner's lock. No thread waits for a second lock while it holds this one: slabs that became empty go back to the
+ * zone only after owner_unlock dropped it. So fork may take locks in any state of the forking thread.
  */
 static inline void owner_lock(struct owner *owner) {
     lock_take(&owner->lock);
@@ -131,8 +131,8 @@ void owner_unlock(struct owner *owner);
 /* A slab that is in no list, new or stolen, becomes one of OWNER's. With the owner's lock. */
 void owner_add_slab(struct owner *owner, struct slab *slab);
 
-/* Puts SLAB into the list its free count calls for, or out of all if the class has an empty one already. A slab that was not added yet
- * stays as it is. With the owner's lock. True: the slab has free objects now and had none before. */
+/* Puts SLAB into the list its free count calls for, or out of all if the class has an empty one already. A slab that
+ * was not added yet stays as it is. With the owner's lock. True: the slab has free objects now and had none before. */
 bool owner_file_slab(struct owner *owner, struct slab *slab);
 
 /* Takes every empty slab out. With the owner's lock. */

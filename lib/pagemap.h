@@ -42,10 +42,10 @@
 /* Tags of pages that hold no slab object; owner part 0. */
 enum tag_kind {
     TAG_FOREIGN = 0,
-    TAG_RUN = 0xf0,         /* first page of a live page run */
-    TAG_RUN_CACHED = 0xf1,  /* first page of a run in an owner's page cache */
-    TAG_MAPPING = 0xf2,     /* first page of a live own mapping */
-    TAG_FREED = 0xf3,       /* first page of a run or mapping that was freed */
+    TAG_RUN = 0xf0,        /* first page of a live page run */
+    TAG_RUN_CACHED = 0xf1, /* first page of a run in an owner's page cache */
+    TAG_MAPPING = 0xf2,    /* first page of a live own mapping */
+    TAG_FREED = 0xf3,      /* first page of a run or mapping that was freed */
 };
 
 enum page_state {

@@ -2,8 +2,9 @@
  * run.h: page runs, for requests above the slab classes up to a pageblock.
  *
  * A run is exactly the pages the request needs, from NORMAL. Its first page has the tag and the length; the
- * others look foreign. Each owner keeps a few freed runs of at most RUN_CACHE_ONE bytes for itself (the bounded page cache
- * that may hold uncoalesced buddies); they are given back when the owner's decay interval ends or its thread exits.
+ * others look foreign. Each owner keeps a few freed runs of at most RUN_CACHE_ONE bytes for itself (the bounded page
+ * cache that may hold uncoalesced buddies); they are given back when the owner's decay interval ends or its thread
+ * exits.
  *
  * No lock of its own: the run cache belongs to the owner's thread, the rest to the zone.
  */

@@ -13,14 +13,14 @@
 
 /* Index: granules, rounded up. 0 bytes get the smallest class. */
 const uint8_t sizeclass_table[SLAB_MAX / CLASS_GRANULE + 1] __attribute__((aligned(64))) = {
-    0,                /* malloc(0) */
-    EIGHT(R1, 0),     /* 16 .. 128 */
-    EIGHT(R1, 8),     /* .. 256 */
-    EIGHT(R2, 16),    /* .. 512 */
-    EIGHT(R4, 24),    /* .. 1 KiB */
-    EIGHT(R8, 32),    /* .. 2 KiB */
-    EIGHT(R16, 40),   /* .. 4 KiB */
-    EIGHT(R32, 48),   /* .. 8 KiB */
-    EIGHT(R64, 56),   /* .. 16 KiB */
-    EIGHT(R128, 64),  /* .. 32 KiB */
+    0,               /* malloc(0) */
+    EIGHT(R1, 0),    /* 16 .. 128 */
+    EIGHT(R1, 8),    /* .. 256 */
+    EIGHT(R2, 16),   /* .. 512 */
+    EIGHT(R4, 24),   /* .. 1 KiB */
+    EIGHT(R8, 32),   /* .. 2 KiB */
+    EIGHT(R16, 40),  /* .. 4 KiB */
+    EIGHT(R32, 48),  /* .. 8 KiB */
+    EIGHT(R64, 56),  /* .. 16 KiB */
+    EIGHT(R128, 64), /* .. 32 KiB */
 };

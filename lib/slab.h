@@ -81,8 +81,9 @@ static inline long slab_index(const struct slab *slab, const void *p) {
     return index < slab->nobjects && index * slab->bytes == offset ? (long)index : -1;
 }
 
-/* Whether an object of CLASS may start at P, from the page map alone: the slab's descriptor is its owner's to write, and
- * reading it would cost a freeing thread a cache miss. Only the waste behind the last object is taken for objects. */
+/* Whether an object of CLASS may start at P, from the page map alone: the slab's descriptor is its owner's to write,
+ * and reading it would cost a freeing thread a cache miss. Only the waste behind the last object is taken for objects.
+ */
 static inline bool slab_may_start(const void *p, unsigned class) {
     uintptr_t pfn = pointer_pfn(p), first = pfn - pagemap_page(pfn)->extra;
     return ((uint32_t)((uintptr_t)p - (first << PAGE_SHIFT)) % (uint32_t)sizeclass_bytes(class)) == 0;

@@ -28,7 +28,7 @@ static struct {
     struct zone zone[ZONES_MAX];
     unsigned nnodes;
     unsigned nzones; /* those of nodes beyond the last are never looked at: their memory stays untouched */
-    uint64_t nodes; /* bit n: node n may be used */
+    uint64_t nodes;  /* bit n: node n may be used */
 } zones;
 
 /* Which kinds serve a request of a kind, most preferred first. DMA serves only those that ask for it. */
@@ -90,7 +90,8 @@ bool zone_wants_huge(void) {
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
 }
 
-/* Small heaps do not reserve what they will not use; extents of huge pages are long, since each changes the map areas. */
+/* Small heaps do not reserve what they will not use; extents of huge pages are long, since each changes the map areas.
+ */
 static size_t growth_bytes(const struct zone *zone, bool huge) {
     size_t wanted = (counter_read(&zone->mapped_pages) << PAGE_SHIFT) / 4 & ~(BLOCK_BYTES - 1);
     return huge ? REGION_LARGE : min_size(max_size(wanted, REGION_SMALL), REGION_MEDIUM);
@@ -98,8 +99,8 @@ static size_t growth_bytes(const struct zone *zone, bool huge) {
 
 static bool zone_grow(struct zone *zone) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
-    struct region region = region_map(growth_bytes(zone, huge), REGION_LEAST, huge,
-                                      zones.nnodes > 1 ? zone->node + 1 : 0);
+    struct region region =
+        region_map(growth_bytes(zone, huge), REGION_LEAST, huge, zones.nnodes > 1 ? zone->node + 1 : 0);
     if (!region.npages) {
         return false;
     }
@@ -142,8 +143,8 @@ static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
     lock_drop(&zone->lock);
 }
 
-/* Purges until KEEP_PAGES dirty pages are left. A block the kernel refuses to take (locked by the program) stays isolated until the end,
- * so that it does not stand before the others. Returns the dirty pages given back. */
+/* Purges until KEEP_PAGES dirty pages are left. A block the kernel refuses to take (locked by the program) stays
+ * isolated until the end, so that it does not stand before the others. Returns the dirty pages given back. */
 static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
     uintptr_t refused[REFUSALS_MAX];
     size_t total = 0, nrefused = 0;
@@ -168,7 +169,8 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
 
 /* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
 static size_t dirty_allowance(const struct zone *zone) {
-    return DIRTY_FLOOR_PAGES + (counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages)) / DIRTY_SHARE;
+    return DIRTY_FLOOR_PAGES +
+           (counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages)) / DIRTY_SHARE;
 }
 
 /* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
@@ -223,8 +225,7 @@ static uintptr_t zone_take_or_grow(struct zone *zone, enum buddy_group group, si
     return pfn;
 }
 
-uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages,
-                     unsigned align_order) {
+uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages, unsigned align_order) {
     ASSERT(npages && npages <= BLOCK_PAGES && align_order <= MAX_ORDER);
     for (unsigned i = 0; i < NODES_MAX; i++) {
         unsigned at = (node + i) % NODES_MAX;
@@ -313,9 +314,9 @@ void zone_decay(uint64_t now_ms) {
     }
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         uint64_t due = atomic_load_explicit(&zone->decay_at, memory_order_relaxed);
-        if (now_ms < due || !atomic_compare_exchange_strong_explicit(
-                                &zone->decay_at, &due, now_ms + (uint64_t)options.decay_ms,
-                                memory_order_relaxed, memory_order_relaxed)) {
+        if (now_ms < due ||
+            !atomic_compare_exchange_strong_explicit(&zone->decay_at, &due, now_ms + (uint64_t)options.decay_ms,
+                                                     memory_order_relaxed, memory_order_relaxed)) {
             continue;
         }
         lock_take(&zone->lock);

@@ -34,8 +34,8 @@ struct zone {
     unsigned node;
     struct buddy buddy;
     size_t mapped_pages;
-    size_t isolated_pages; /* taken out for purging at this moment */
-    size_t dirty_low;      /* least buddy.dirty_pages since the last decay step */
+    size_t isolated_pages;     /* taken out for purging at this moment */
+    size_t dirty_low;          /* least buddy.dirty_pages since the last decay step */
     _Atomic uint64_t decay_at; /* ms */
     uint64_t allocs, grown, purged_pages;
 };
@@ -47,11 +47,10 @@ unsigned zone_node_count(void);
 
 /* NPAGES (1..BLOCK_PAGES) pages aligned to 2^align_order pages, from the zonelist of (NODE, KIND). 0: no memory.
  * Fresh bits are as in buddy_alloc. */
-uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages,
-                     unsigned align_order);
+uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages, unsigned align_order);
 
-/* As zone_alloc, of *NPAGES halved as often as it helps to use resident memory, but not below LEAST; *NPAGES says how many it
- * became. */
+/* As zone_alloc, of *NPAGES halved as often as it helps to use resident memory, but not below LEAST; *NPAGES says how
+ * many it became. */
 uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group group, size_t *npages, size_t least);
 
 /* Gives back pages that zone_alloc or zone_extend handed out, any run of them inside one pageblock. The first
@@ -65,12 +64,12 @@ bool zone_extend(uintptr_t pfn, size_t npages);
 size_t zone_purge(struct zone *zone, size_t keep_pages);
 
 /* NPAGES of new memory are about to become resident. If that makes a new peak, gives back up to twice as many dirty
- * pages, as far as they exceed a share of what is in use: the peak of the process is then not the sum of the peaks of its
- * parts. Below an old peak nothing is given back here, so a heap that swings does not purge what it will reuse. */
+ * pages, as far as they exceed a share of what is in use: the peak of the process is then not the sum of the peaks of
+ * its parts. Below an old peak nothing is given back here, so a heap that swings does not purge what it will reuse. */
 void zone_shed(size_t npages);
 
-/* True if new memory is worth huge pages: so much is in use, here and in own mappings, that the half-empty pageblocks of each
- * group are noise. */
+/* True if new memory is worth huge pages: so much is in use, here and in own mappings, that the half-empty pageblocks
+ * of each group are noise. */
 bool zone_wants_huge(void);
 
 /* One decay step for every zone whose interval is over. Cheap when none is. */

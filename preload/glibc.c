@@ -103,7 +103,7 @@ EXPORT int malloc_info(int options, FILE *stream) {
                     "<aspace type=\"mprotect\" size=\"%zu\"/>\n"
                     "</malloc>\n",
                     s.magazine_bytes, s.zone_free_bytes, s.zone_bytes, s.zone_bytes, s.zone_bytes, s.zone_bytes,
-                    s.magazine_bytes, s.zone_free_bytes, s.mappings, s.mapping_bytes, s.mapped_bytes,
-                    s.mapped_bytes, s.mapped_bytes, s.mapped_bytes);
+                    s.magazine_bytes, s.zone_free_bytes, s.mappings, s.mapping_bytes, s.mapped_bytes, s.mapped_bytes,
+                    s.mapped_bytes, s.mapped_bytes);
     return n < 0 ? -1 : 0;
 }

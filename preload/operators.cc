@@ -46,8 +46,7 @@ void *allocate_aligned(std::size_t bytes, std::align_val_t align) {
 
 void *allocate_aligned_nothrow(std::size_t bytes, std::align_val_t align) {
     void *p = family_new_aligned(bytes, static_cast<std::size_t>(align));
-    return p ? p
-             : runtime<NewAlignedNothrow>("_ZnwmSt11align_val_tRKSt9nothrow_t")(bytes, align, quiet);
+    return p ? p : runtime<NewAlignedNothrow>("_ZnwmSt11align_val_tRKSt9nothrow_t")(bytes, align, quiet);
 }
 
 } // namespace

@@ -49,8 +49,8 @@ static int fail(int status, const char *what, const char *name, const char *why)
 
 /* Libtool keeps built libraries in .libs, and a built program either beside them or in .libs itself. */
 static bool find_library(char path[PATH_MAX]) {
-    static const char *const beside[] = {".libs", ".", "..", "../.libs", "../lib", "../lib64", "../lib/x86_64-linux-gnu",
-                                         "../lib/aarch64-linux-gnu"};
+    static const char *const beside[] = {
+        ".libs", ".", "..", "../.libs", "../lib", "../lib64", "../lib/x86_64-linux-gnu", "../lib/aarch64-linux-gnu"};
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n > 0) {

@@ -199,7 +199,7 @@ Test(owner, slab_is_stolen_from_an_idle_owner_only) {
         MUST(pagemap_tag((char *)slab->base + i * PAGE_BYTES) == (owner_tag(self) | slab->class));
     }
     /* Put it where it belongs, as the one who asked for it does. */
-    lock_take(&self->lock);
+    owner_lock(self);
     owner_add_slab(self, slab);
     owner_unlock(self);
     MUST_BE_SOUND();
@@ -231,7 +231,7 @@ Test(owner, stolen_slab_stays_while_others_free_into_it) {
     threads_run(1, free_left_and_trim);
     MUST(pagemap_tag((void *)base) == (owner_tag(self) | class));
     MUST(slab_of((void *)base) == slab && slab->owner == self);
-    lock_take(&self->lock);
+    owner_lock(self);
     owner_add_slab(self, slab);
     owner_unlock(self);
     MUST_BE_SOUND();
