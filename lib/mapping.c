@@ -11,6 +11,10 @@
 
 #define CACHE_SLOTS 32
 
+/* With large blocks in use the cache may hold this share of them, if that is more than options.map_cache: what is freed
+ * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
+#define CACHE_SHARE 8
+
 /* A rest smaller than this stays with the request rather than in the cache. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
@@ -133,13 +137,19 @@ static struct extent *oldest_slot(void) {
     return oldest;
 }
 
+/* Pages that may stay cached. With the lock. */
+static size_t cache_limit(void) {
+    size_t least = options.map_cache >> PAGE_SHIFT;
+    return least ? max_size(least, cache.live_pages / CACHE_SHARE) : 0;
+}
+
 /* Puts EXTENT in; returns an extent that must leave for it (npages 0: none). */
 static struct extent cache_put(struct extent extent) {
-    size_t most = options.map_cache >> PAGE_SHIFT;
-    if (extent.npages > most) {
+    lock_take(&cache.lock);
+    if (extent.npages > cache_limit()) {
+        lock_drop(&cache.lock);
         return extent;
     }
-    lock_take(&cache.lock);
     extent = absorb_neighbours(extent);
     struct extent *slot = oldest_slot(), out = *slot;
     *slot = extent;
@@ -148,8 +158,8 @@ static struct extent cache_put(struct extent extent) {
     return out;
 }
 
-/* Takes the extent freed first out if the cache is over KEEP_PAGES or the extent was freed before BEFORE_MS. */
-static struct extent cache_evict(size_t keep_pages, uint64_t before_ms) {
+/* Takes the extent freed first out if the cache is over its limit or the extent was freed before BEFORE_MS. */
+static struct extent cache_evict(uint64_t before_ms) {
     struct extent out = {0};
     lock_take(&cache.lock);
     struct extent *oldest = NULL;
@@ -158,7 +168,7 @@ static struct extent cache_evict(size_t keep_pages, uint64_t before_ms) {
             oldest = e;
         }
     }
-    if (oldest && (cache.pages > keep_pages || oldest->freed_at < before_ms)) {
+    if (oldest && (cache.pages > cache_limit() || oldest->freed_at < before_ms)) {
         out = *oldest;
         cache.pages -= out.npages;
         oldest->npages = 0;
@@ -167,9 +177,9 @@ static struct extent cache_evict(size_t keep_pages, uint64_t before_ms) {
     return out;
 }
 
-static size_t evict_all(size_t keep_pages, uint64_t before_ms) {
+static size_t evict_all(uint64_t before_ms) {
     size_t total = 0;
-    for (struct extent out; (out = cache_evict(keep_pages, before_ms)).npages;) {
+    for (struct extent out; (out = cache_evict(before_ms)).npages;) {
         extent_unmap(out);
         total += out.npages;
     }
@@ -250,7 +260,7 @@ void mapping_free(void *p) {
     if (out.npages) {
         extent_unmap(out);
     }
-    evict_all(options.map_cache >> PAGE_SHIFT, 0);
+    evict_all(0);
 }
 
 /* The pages beyond NPAGES go back to the kernel at once: whoever shrinks a large block wants the memory. */
@@ -280,12 +290,12 @@ void *mapping_resize(void *p, size_t bytes) {
 
 void mapping_decay(uint64_t now_ms) {
     if (options.decay_ms >= 0 && cache.pages) {
-        evict_all(SIZE_MAX, now_ms - min_size(now_ms, (size_t)options.decay_ms));
+        evict_all(now_ms - min_size(now_ms, (size_t)options.decay_ms));
     }
 }
 
 size_t mapping_trim(void) {
-    return evict_all(0, 0);
+    return evict_all(UINT64_MAX);
 }
 
 struct mapping_totals mapping_totals(void) {

@@ -19,7 +19,7 @@
 /* See dirty_allowance. */
 #define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
 #define DIRTY_SHARE 8
-#define SHED_MIN_ORDER 2
+#define SHED_MIN_ORDER 4
 
 /* A purge gives up after this many refusals. */
 #define REFUSALS_MAX 64
@@ -193,7 +193,7 @@ void zone_shed(size_t npages) {
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = dirty_allowance(zone);
         if (dirty > allowance) {
-            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, 2 * npages)), SHED_MIN_ORDER);
+            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, npages)), SHED_MIN_ORDER);
         }
     }
     now = resident_pages();

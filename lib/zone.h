@@ -63,7 +63,7 @@ bool zone_extend(uintptr_t pfn, size_t npages);
 /* Gives free dirty pages back to the kernel until at most KEEP_PAGES are left. Returns the dirty pages given back. */
 size_t zone_purge(struct zone *zone, size_t keep_pages);
 
-/* NPAGES of new memory are about to become resident. If that makes a new peak, gives back up to twice as many dirty
+/* NPAGES of new memory are about to become resident. If that makes a new peak, gives back as many dirty
  * pages, as far as they exceed a share of what is in use: the peak of the process is then not the sum of the peaks of
  * its parts. Below an old peak nothing is given back here, so a heap that swings does not purge what it will reuse. */
 void zone_shed(size_t npages);

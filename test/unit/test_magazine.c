@@ -288,6 +288,21 @@ static void *fill_magazines_thread(void *arg) {
     return NULL;
 }
 
+static void *slots_after_fork(void *arg) {
+    (void)arg;
+    slabmalloc_free(slabmalloc_malloc(64));
+    MUST(owner_have()->cache[sizeclass_of(64)].capacity > 0);
+    return NULL;
+}
+
+static void child_has_the_budget(void *arg) {
+    pthread_t thread;
+    MUST(!pthread_create(&thread, NULL, slots_after_fork, arg));
+    pthread_join(thread, NULL);
+}
+
+static bool fork_when_full;
+
 /* The pages all magazines of BUDGET_THREADS greedy threads pin together, and the heap at that moment. */
 static size_t pages_pinned_by_threads(size_t *footprint) {
     pthread_t thread[BUDGET_THREADS];
@@ -299,6 +314,9 @@ static size_t pages_pinned_by_threads(size_t *footprint) {
     }
     pthread_barrier_wait(&all_full);
     *footprint = region_footprint();
+    if (fork_when_full) {
+        child_must_end_well(child_has_the_budget, NULL);
+    }
     pthread_barrier_wait(&measured);
     for (unsigned i = 0; i < BUDGET_THREADS; i++) {
         pthread_join(thread[i], NULL);
@@ -317,6 +335,14 @@ Test(magazine, all_magazines_together_pin_a_bounded_number_of_pages) {
         MUST(again * PAGE_BYTES <= 128 * MIB + footprint / 2);
         MUST(again >= first / 2);
     }
+    MUST_BE_SOUND();
+}
+
+Test(magazine, fork_child_has_the_budget_of_threads_it_does_not_have) {
+    size_t footprint;
+    options.magazine_max = 64 * MIB;
+    fork_when_full = true;
+    pages_pinned_by_threads(&footprint);
     MUST_BE_SOUND();
 }
 

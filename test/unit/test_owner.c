@@ -206,6 +206,24 @@ Test(owner, slab_is_stolen_from_an_idle_owner_only) {
     MUST(owner_steal_slab(self, sizeclass_of(512)) == NULL);
 }
 
+Test(owner, slab_of_an_owner_that_is_busy_is_found_the_next_time) {
+    threads_run(1, allocate_left);
+    for (size_t i = 0; i < EACH; i += 2) {
+        slabmalloc_free(left[i]);
+    }
+    remote_flush(owner_get());
+    struct owner *from = slab_of(left[1])->owner;
+    owner_lock(from); /* as if a sender were returning objects */
+    MUST(owner_steal_slab(owner_get(), sizeclass_of(64)) == NULL);
+    owner_unlock(from);
+    struct slab *slab = owner_steal_slab(owner_get(), sizeclass_of(64));
+    MUST(slab != NULL);
+    owner_lock(owner_get());
+    owner_add_slab(owner_get(), slab);
+    owner_unlock(owner_get());
+    MUST_BE_SOUND();
+}
+
 static void free_left_and_trim(unsigned index) {
     (void)index;
     for (size_t i = 0; i < EACH; i++) {
