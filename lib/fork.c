@@ -12,10 +12,11 @@
 /* Locks do not nest, but for the walk over idle owners: a thread holds two at most. */
 #define HELD_MAX 2
 
-static struct {
-    struct lock *mine[HELD_MAX]; /* held by the forking thread before fork */
+/* Of the forking thread, in the child too; two threads may be forking at a time. */
+static __thread struct {
+    struct lock *mine[HELD_MAX]; /* what it held before fork */
     unsigned nmine;
-} forking;
+} forking __attribute__((tls_model("initial-exec")));
 
 static void each_lock(void (*visit)(struct lock *lock)) {
     owner_each_lock(visit);
@@ -37,7 +38,8 @@ static bool is_mine(const struct lock *lock) {
 static void prepare_one(struct lock *lock) {
     if (!lock_held(lock)) {
         lock_take(lock);
-    } else if (forking.nmine < HELD_MAX) {
+    } else {
+        ASSERT(forking.nmine < HELD_MAX);
         forking.mine[forking.nmine++] = lock;
     }
 }

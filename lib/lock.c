@@ -18,7 +18,7 @@ static void relax(void) {
 }
 
 static uint32_t my_name(void) {
-    return (uint32_t)((uintptr_t)pthread_self() / 64) & ~CONTENDED;
+    return ((uint32_t)((uintptr_t)pthread_self() / 64) & ~CONTENDED) | 1;
 }
 
 static bool word_change(struct lock *lock, uint32_t from, uint32_t to) {

@@ -3,10 +3,10 @@
  * its own thread holds (fork in a signal handler that interrupted malloc).
  *
  *      31           30                        0
- *      [ contended ][ holder: pthread_self() / 64 ]     0: free
+ *      [ contended ][ holder: pthread_self() / 64, odd ]     0: free
  *
- * Thread control blocks are 64-byte aligned, so two threads share a name only if they lie a multiple of 128 GiB apart;
- * nothing but fork and assertions would mistake one for the other.
+ * Thread control blocks are 64-byte aligned and larger than 128 bytes, so two threads share a name only if they lie a
+ * multiple of 128 GiB apart; nothing but fork and assertions would mistake one for the other.
  *
  * Locks do not nest: a thread that holds one waits for no other. (The walk over idle owners under the depot's lock
  * only tries.) So fork can take all of them, whatever its thread holds already: depots and the owner table, owners,

@@ -1,5 +1,6 @@
 #include "mapping.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "lock.h"
@@ -186,25 +187,31 @@ static size_t evict_all(uint64_t before_ms) {
     return total << PAGE_SHIFT;
 }
 
+/* After EXTENT was mapped further, to NPAGES at the same address. */
+static struct extent grown_in_place(struct extent extent, size_t npages) {
+    size_t more = npages - extent.npages;
+    if (!pagemap_cover(extent.pfn, npages)) {
+        sys_unmap(pfn_pointer(extent.pfn + extent.npages), more << PAGE_SHIFT);
+        return (struct extent){0};
+    }
+    region_account((ptrdiff_t)(more << PAGE_SHIFT));
+    zone_shed(more);
+    extent.npages = npages;
+    return extent;
+}
+
 /* EXTENT with NPAGES > its own, in place or with its page tables moved; npages 0: refused, nothing changed. */
 static struct extent extent_grow(struct extent extent, size_t npages) {
     size_t old_bytes = extent.npages << PAGE_SHIFT, bytes = npages << PAGE_SHIFT;
-    if (sys_remap(pfn_pointer(extent.pfn), old_bytes, bytes, NULL)) {
-        if (!pagemap_cover(extent.pfn, npages)) {
-            sys_unmap(pfn_pointer(extent.pfn + extent.npages), bytes - old_bytes);
-            return (struct extent){0};
-        }
-        region_account((ptrdiff_t)(bytes - old_bytes));
-        zone_shed(npages - extent.npages);
-        extent.npages = npages;
-        return extent;
+    int refused = sys_grow(pfn_pointer(extent.pfn), old_bytes, bytes);
+    if (!refused) {
+        return grown_in_place(extent, npages);
     }
     /* Page tables move whole, and huge pages stay huge, only between aligned addresses. */
-    char *to = region_map_aligned(bytes, BLOCK_BYTES);
-    if (!to || !sys_remap(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
-        if (to) {
-            extent_unmap((struct extent){.pfn = pointer_pfn(to), .npages = npages});
-        }
+    char *to = refused == -ENOMEM ? region_map_aligned(bytes, BLOCK_BYTES) : NULL;
+    if (!to || !sys_move(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
+        /* What is left of the mapping at TO is unknown, and its addresses may be another thread's by now: leave them.
+         */
         return (struct extent){0};
     }
     region_account(-(ptrdiff_t)old_bytes);

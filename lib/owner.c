@@ -119,8 +119,8 @@ static void owner_release(struct owner *owner) {
     owner_lock(owner);
     owner_drop_empty_slabs(owner);
     owner_unlock(owner);
-    announce_all(owner);
     depot_add(owner);
+    announce_all(owner); /* after: a thief that finds nothing takes the announcement back */
 }
 
 static void thread_exit(void *arg) {

@@ -40,15 +40,24 @@ int sys_unmap(void *address, size_t bytes) {
     return result;
 }
 
-void *sys_remap(void *address, size_t old_bytes, size_t new_bytes, void *to) {
+int sys_grow(void *address, size_t old_bytes, size_t new_bytes) {
     if (fault_due(SYS_REMAP)) {
-        return NULL;
+        return -EPERM;
     }
     int saved = errno;
-    void *p = to ? mremap(address, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to)
-                 : mremap(address, old_bytes, new_bytes, 0);
+    int result = mremap(address, old_bytes, new_bytes, 0) == MAP_FAILED ? -errno : 0;
     errno = saved;
-    return p == MAP_FAILED ? NULL : p;
+    return result;
+}
+
+bool sys_move(void *address, size_t old_bytes, size_t new_bytes, void *to) {
+    if (fault_due(SYS_REMAP)) {
+        return false;
+    }
+    int saved = errno;
+    void *p = mremap(address, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+    errno = saved;
+    return p != MAP_FAILED;
 }
 
 int sys_advise(void *address, size_t bytes, enum sys_advice advice) {

@@ -29,8 +29,12 @@ void *sys_map(void *hint, size_t bytes);
 
 int sys_unmap(void *address, size_t bytes);
 
-/* mremap: grows or shrinks a mapping, in place (TO NULL) or over the mapping at TO. NULL: refused, nothing changed. */
-void *sys_remap(void *address, size_t old_bytes, size_t new_bytes, void *to);
+/* mremap: grows a mapping in place. -ENOMEM: no room there; anything else: mremap cannot be used on this memory. */
+int sys_grow(void *address, size_t old_bytes, size_t new_bytes);
+
+/* mremap: moves a mapping over the one at TO. False: refused; on older kernels the one at TO may be gone all the same.
+ */
+bool sys_move(void *address, size_t old_bytes, size_t new_bytes, void *to);
 
 enum sys_advice {
     SYS_DONTNEED,   /* give the pages back now; they read zero afterwards if this returned 0 */

@@ -274,8 +274,8 @@ Test(mapping, block_of_two_merged_extents_can_be_grown) {
     memset(low, 1, 8 * MIB);
     memset(high, 1, 8 * MIB);
     munmap(room, 16 * MIB);
-    MUST(sys_remap(low, 8 * MIB, 8 * MIB, room));
-    MUST(sys_remap(high, 8 * MIB, 8 * MIB, room + 8 * MIB));
+    MUST(sys_move(low, 8 * MIB, 8 * MIB, room));
+    MUST(sys_move(high, 8 * MIB, 8 * MIB, room + 8 * MIB));
     /* As if mapping_resize had moved them there. */
     for (size_t i = 0; i < 2; i++) {
         uintptr_t pfn = pointer_pfn(room + i * 8 * MIB);
