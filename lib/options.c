@@ -10,7 +10,7 @@
 
 struct options options = {
     .hugepages = true,
-    .huge_threshold = (size_t)40 << 20,
+    .huge_threshold = (size_t)32 << 20,
     .decay_ms = 500,
     .magazine_max = (size_t)32 << 10,
     .map_cache = (size_t)16 << 20,

@@ -3,7 +3,7 @@
  *
  *   key             values          default  who should change it
  *   hugepages       auto|off        auto     off: a program whose resident memory matters more than its speed
- *   huge_threshold  bytes (K M G)   40M      memory in use from which new memory is advised for huge pages; lower it
+ *   huge_threshold  bytes (K M G)   32M      memory in use from which new memory is advised for huge pages; lower it
  *                                            for a heap known to be filled densely
  *   decay_ms        milliseconds    500      how long unused memory stays resident; 0 gives it back at the next
  *                                            slow path, for programs that share a tight machine; -1 never, for

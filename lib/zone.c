@@ -5,10 +5,11 @@
 #include "region.h"
 #include "sys.h"
 
+/* Small heaps do not reserve what they will not use; extents of huge pages are long, since each splits the map areas.
+ */
 #define REGION_LEAST BLOCK_BYTES
 #define REGION_SMALL (2 * BLOCK_BYTES)
-#define REGION_MEDIUM (4 * BLOCK_BYTES)
-#define REGION_LARGE (16 * BLOCK_BYTES)
+#define REGION_HUGE (16 * BLOCK_BYTES)
 
 /* A decay step leaves this much alone: giving it back would save little and cost page faults. */
 #define DECAY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
@@ -90,17 +91,10 @@ bool zone_wants_huge(void) {
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
 }
 
-/* Small heaps do not reserve what they will not use; extents of huge pages are long, since each changes the map areas.
- */
-static size_t growth_bytes(const struct zone *zone, bool huge) {
-    size_t wanted = (counter_read(&zone->mapped_pages) << PAGE_SHIFT) / 4 & ~(BLOCK_BYTES - 1);
-    return huge ? REGION_LARGE : min_size(max_size(wanted, REGION_SMALL), REGION_MEDIUM);
-}
-
 static bool zone_grow(struct zone *zone) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
     struct region region =
-        region_map(growth_bytes(zone, huge), REGION_LEAST, huge, zones.nnodes > 1 ? zone->node + 1 : 0);
+        region_map(huge ? REGION_HUGE : REGION_SMALL, REGION_LEAST, huge, zones.nnodes > 1 ? zone->node + 1 : 0);
     if (!region.npages) {
         return false;
     }
