@@ -55,6 +55,7 @@ enum page_state {
     PAGE_SLAB, /* page of a slab; slab pointer valid */
     PAGE_RUN,  /* first page of a page run; npages valid */
     PAGE_MAPPING,
+    PAGE_ISOLATED, /* first page of a block that is being purged; order and next valid */
 };
 
 /*
@@ -74,6 +75,9 @@ _Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
 
 struct block {
     uint64_t fresh[BLOCK_PAGES / 64]; /* bit set: the page reads zero and no memory is behind it */
+    uint64_t free[BLOCK_PAGES / 64];  /* bit set: the page is in a free buddy block */
+    uintptr_t next, prev;             /* pfn of the neighbours in a bin of pageblocks, 0: none */
+    uint16_t longest;                 /* free pages in a row, at most */
     uint8_t zone;                     /* index + 1; 0: the pageblock is not ours */
     uint8_t group;                    /* enum buddy_group of what lives in it */
     bool huge;                        /* advised for huge pages: the first touch populates all of it */

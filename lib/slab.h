@@ -8,8 +8,9 @@
  *   states        full: no bit set; partial; empty: all set.
  *
  * Nothing is ever written into an object here. Objects are taken from the lowest index up, so a fresh slab is
- * carved in address order and its pages appear as they are needed; the watermark `carved` remembers how far,
- * and pages beyond it are still fresh when the slab is given back.
+ * carved in address order and its pages appear as they are needed. `touched` remembers which of them may be resident;
+ * the others are still fresh when the slab is given back. A *hole* is a touched page on which no object is out: its
+ * memory can go back to the kernel while the slab lives on (reclaim.h).
  *
  * Lock: all fields but the constants of the first group belong to the owner's lock. The constants are set
  * before the slab's tags are published and stay until its last page is given back; `owner` changes only
@@ -31,6 +32,7 @@ enum slab_bin {
     SLAB_BUSY,   /* partial, at most half free: refill takes these first */
     SLAB_SPARSE, /* partial, more than half free */
     SLAB_EMPTY,
+    SLAB_HELD, /* its holes are being given back: nothing is taken from it meanwhile */
     SLAB_BINS,
     SLAB_UNFILED = SLAB_BINS, /* in no list: new, or on its way between owners */
 };
@@ -46,9 +48,10 @@ struct slab {
     uint8_t class;
     /* The owner's. */
     struct slab *next, *prev; /* in the owner's list of this bin */
+    uint64_t touched;         /* bit i set: page i may be resident */
     uint16_t nfree;
-    uint16_t carved; /* objects [carved, nobjects) were never out */
     uint8_t bin;
+    uint8_t idle; /* times reclaim looked since an object was taken */
     /* Second cache line. */
     uint64_t free[SLAB_OBJECTS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
 };
@@ -95,6 +98,9 @@ static inline bool slab_is_free(const struct slab *slab, size_t index) {
 
 /* Puts one object back. Aborts, naming P, if it is not the start of an object or is in the slab already. */
 void slab_give(struct slab *slab, void *p);
+
+/* Its holes, bit i for page i. */
+uint64_t slab_holes(const struct slab *slab);
 
 /* Hands the slab to another owner: new tags on all its pages. Under the old owner's lock. */
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag);

@@ -158,7 +158,7 @@ Test(owner, idle_owner_holds_no_magazine_no_run_no_gathered_free) {
         MUST(owner->state == OWNER_IDLE && !owner->inbox && !owner->run_cache_pages);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             MUST(magazine_count(owner, class) == 0 && owner->cache[class].capacity == 0);
-            MUST(owner->cache[class].nempty == 0);
+            MUST(owner->cache[class].count[SLAB_EMPTY] == 0);
         }
         for (unsigned way = 0; way < REMOTE_WAYS; way++) {
             MUST(!owner->open[way]);
