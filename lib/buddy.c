@@ -105,8 +105,8 @@ static void area_remove(struct buddy *buddy, uintptr_t pfn) {
 }
 
 static bool is_free_block(uintptr_t pfn, unsigned order) {
-    const struct page *page = pagemap_page(pfn);
-    return page->state == PAGE_FREE && page->order == order;
+    struct page page = page_peek(pagemap_page(pfn));
+    return page.state == PAGE_FREE && page.order == order;
 }
 
 static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
@@ -209,11 +209,11 @@ bool buddy_claim(struct buddy *buddy, uintptr_t pfn, size_t npages) {
         return false;
     }
     while (at < end) {
-        const struct page *page = pagemap_page(at);
-        if (page->state != PAGE_FREE) {
+        struct page page = page_peek(pagemap_page(at));
+        if (page.state != PAGE_FREE) {
             return false;
         }
-        at += (uintptr_t)1 << page->order;
+        at += (uintptr_t)1 << page.order;
     }
     for (uintptr_t take = pfn; take < at;) {
         size_t size = (size_t)1 << pagemap_page(take)->order;

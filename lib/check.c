@@ -55,9 +55,9 @@ static bool sum_block(uintptr_t pfn, struct block *block, void *arg) {
     }
     sum->mapped_pages += BLOCK_PAGES;
     for (size_t i = 0; i < BLOCK_PAGES; i++) {
-        const struct page *page = pagemap_page(pfn + i);
-        if (page->state == PAGE_FREE) {
-            sum->free_pages += (size_t)1 << page->order;
+        struct page page = page_peek(pagemap_page(pfn + i));
+        if (page.state == PAGE_FREE) {
+            sum->free_pages += (size_t)1 << page.order;
         }
     }
     return true;

@@ -20,7 +20,9 @@
  *
  * Who writes: a page's tag and struct page belong to whoever holds the page (zone lock while it is free, the
  * allocating thread while it is in transit, the slab's owner after). Tags are published before an object
- * of the page leaves the slow path, so no reader can race with the first write.
+ * of the page leaves the slow path, so no reader can race with the first write. One kind of reader does not hold the
+ * page: the holder of the zone's lock looks at neighbours, to merge with them if they are free. So who holds a page
+ * without that lock writes the first word with page_mark, and who looks at a neighbour reads it with page_peek.
  */
 #ifndef SLABMALLOC_PAGEMAP_H
 #define SLABMALLOC_PAGEMAP_H
@@ -59,18 +61,33 @@ enum page_state {
 
 /*
  *      63    56 55  52 51  48 47                              0
- *      [ zone  ][state][order][ next pfn | slab | run npages  ]
+ *      [       ][state][order][ next pfn | slab | run npages  ]  word
  *      [       extra         ][ previous pfn                  ]
  */
 struct page {
-    uint64_t link : 48;
-    uint64_t order : 4;
-    uint64_t state : 4;
-    uint64_t zone : 8;
+    union {
+        struct {
+            uint64_t link : 48;
+            uint64_t order : 4;
+            uint64_t state : 4;
+        };
+        uint64_t word;
+    };
     uint64_t prev : 48;
     uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: advised for huge pages */
 };
 _Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
+
+/* Link, order and state of a page that somebody else may hold and mark at this moment. */
+static inline struct page page_peek(const struct page *page) {
+    return (struct page){.word = __atomic_load_n(&page->word, __ATOMIC_RELAXED)};
+}
+
+/* Says what the caller's own page, which is in no free list, is now. */
+static inline void page_mark(struct page *page, enum page_state state, uint64_t link) {
+    struct page now = {.link = link & (((uint64_t)1 << 48) - 1), .state = state};
+    __atomic_store_n(&page->word, now.word, __ATOMIC_RELAXED);
+}
 
 struct block {
     uint64_t fresh[BLOCK_PAGES / 64]; /* bit set: the page reads zero and no memory is behind it */

@@ -54,9 +54,8 @@ struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsig
     }
     for (size_t i = 0; i < npages; i++) {
         struct page *page = pagemap_page(pfn + i);
-        page->state = PAGE_SLAB;
         page->extra = i & 0xffff;
-        page->link = (uintptr_t)slab & (((uint64_t)1 << 48) - 1);
+        page_mark(page, PAGE_SLAB, (uintptr_t)slab);
     }
     pagemap_set_tags(pfn, npages, tag | class);
     return slab;
@@ -68,7 +67,7 @@ void slab_destroy(struct slab *slab) {
     size_t npages = slab->npages;
     pagemap_set_tags(pfn, npages, TAG_FOREIGN);
     for (size_t i = 0; i < npages; i++) {
-        pagemap_page(pfn + i)->state = PAGE_BODY;
+        page_mark(pagemap_page(pfn + i), PAGE_BODY, 0);
     }
     size_t ntouched = pages_of((size_t)slab->carved * slab->bytes);
     meta_free(slab, sizeof *slab);
