@@ -50,7 +50,7 @@ struct page_sum {
 
 static bool sum_block(uintptr_t pfn, struct block *block, void *arg) {
     struct page_sum *sum = arg;
-    if (block->zone != sum->zone->index + 1) {
+    if (block_zone(block) != sum->zone->index + 1u) {
         return true;
     }
     sum->mapped_pages += BLOCK_PAGES;

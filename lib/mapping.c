@@ -295,7 +295,7 @@ void *mapping_resize(void *p, size_t bytes) {
 }
 
 void mapping_decay(uint64_t now_ms) {
-    if (options.decay_ms >= 0 && cache.pages) {
+    if (options.decay_ms >= 0) {
         evict_all(now_ms - min_size(now_ms, (size_t)options.decay_ms));
     }
 }

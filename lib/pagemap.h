@@ -91,10 +91,19 @@ static inline void page_mark(struct page *page, enum page_state state, uint64_t 
 
 struct block {
     uint64_t fresh[BLOCK_PAGES / 64]; /* bit set: the page reads zero and no memory is behind it */
-    uint8_t zone;                     /* index + 1; 0: the pageblock is not ours */
+    uint8_t zone;                     /* index + 1; 0: the pageblock is not ours; see block_zone */
     uint8_t group;                    /* enum buddy_group of what lives in it */
     bool huge;                        /* advised for huge pages: the first touch populates all of it */
 };
+
+/* Written under the zone's lock; walks over all pageblocks read it without that of each. */
+static inline unsigned block_zone(const struct block *block) {
+    return __atomic_load_n(&block->zone, __ATOMIC_RELAXED);
+}
+
+static inline void block_set_zone(struct block *block, unsigned zone) {
+    __atomic_store_n(&block->zone, (uint8_t)zone, __ATOMIC_RELAXED);
+}
 
 struct chunk {
     struct page page[CHUNK_PAGES];
@@ -115,10 +124,9 @@ struct pagemap {
 extern struct pagemap pagemap __attribute__((visibility("hidden")));
 
 static inline _Atomic uint32_t *pagemap_tags(uintptr_t pfn) {
-    /* Relaxed: whoever passed us the pointer ordered us after the leaf's publication. */
     uintptr_t top = pfn >> LEAF_SHIFT;
     top = top < ROOT_SIZE ? top : ROOT_SIZE;
-    uintptr_t distance = atomic_load_explicit(&pagemap.root[top], memory_order_relaxed);
+    uintptr_t distance = atomic_load_explicit(&pagemap.root[top], memory_order_acquire);
     return (_Atomic uint32_t *)((uintptr_t)&pagemap + distance);
 }
 
@@ -129,6 +137,7 @@ static inline uint32_t pagemap_tag(const void *p) {
     __asm__("" : "+r"(root)); /* both addresses from one register: gcc 12 would spend two instructions more */
     uintptr_t top = pfn >> LEAF_SHIFT;
     top = top < ROOT_SIZE ? top : ROOT_SIZE;
+    /* Relaxed: whoever passed us the pointer ordered us after the leaf's publication. */
     uintptr_t tags = (uintptr_t)root + atomic_load_explicit(&root[top], memory_order_relaxed);
     uintptr_t at = tags + (pfn & (LEAF_PAGES - 1)) * sizeof(uint32_t);
     return atomic_load_explicit((_Atomic uint32_t *)(at - sizeof pagemap.foreign), memory_order_relaxed);

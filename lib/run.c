@@ -24,7 +24,7 @@ static uintptr_t cache_take(struct owner *owner, size_t npages) {
         size_t have = pagemap_page(pfn)->link;
         if (have >= npages && have <= npages + npages / RUN_CACHE_SLACK) {
             owner->run_cache[i] = 0;
-            owner->run_cache_pages -= have;
+            counter_sub(&owner->run_cache_pages, have);
             if (have > npages) {
                 zone_free(pfn + npages, have - npages, have - npages);
             }
@@ -47,7 +47,7 @@ static bool cache_put(struct owner *owner, uintptr_t pfn, size_t npages) {
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
         if (!owner->run_cache[i] && (owner->run_cache_pages + npages) << PAGE_SHIFT <= RUN_CACHE_BYTES) {
             owner->run_cache[i] = pfn;
-            owner->run_cache_pages += npages;
+            counter_add(&owner->run_cache_pages, npages);
             pagemap_set_tag(pfn, TAG_RUN_CACHED);
             return true;
         }
@@ -59,11 +59,12 @@ void run_cache_flush(struct owner *owner) {
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
         uintptr_t pfn = owner->run_cache[i];
         if (pfn) {
+            size_t npages = pagemap_page(pfn)->link;
             owner->run_cache[i] = 0;
-            run_release(pfn, pagemap_page(pfn)->link);
+            counter_sub(&owner->run_cache_pages, npages);
+            run_release(pfn, npages);
         }
     }
-    owner->run_cache_pages = 0;
 }
 
 static void zero_dirty_pages(uintptr_t pfn, size_t npages) {

@@ -74,6 +74,10 @@ void slab_destroy(struct slab *slab) {
     zone_free(pfn, npages, ntouched);
 }
 
+static void free_word_set(struct slab *slab, size_t word, uint64_t bits) {
+    __atomic_store_n(&slab->free[word], bits, __ATOMIC_RELAXED);
+}
+
 size_t slab_take(struct slab *slab, void **out, size_t n) {
     size_t left = min_size(n, slab->nfree), taken = left, last = 0;
     void **at = out + n;
@@ -85,7 +89,7 @@ size_t slab_take(struct slab *slab, void **out, size_t n) {
             bits &= bits - 1;
             left--;
         }
-        slab->free[word] = bits;
+        free_word_set(slab, word, bits);
     }
     slab->nfree -= (uint16_t)taken;
     if (taken && last >= slab->carved) {
@@ -99,16 +103,17 @@ void slab_give(struct slab *slab, void *p) {
     if (unlikely(index < 0)) {
         fault_pointer("free of a pointer inside an object", p);
     }
+    size_t word = (size_t)index / 64;
     uint64_t bit = (uint64_t)1 << (index % 64);
-    if (unlikely(slab->free[index / 64] & bit)) {
+    if (unlikely(slab->free[word] & bit)) {
         fault_pointer("double free", p);
     }
-    slab->free[index / 64] |= bit;
+    free_word_set(slab, word, slab->free[word] | bit);
     slab->nfree++;
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
-    slab->owner = owner;
+    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELAXED);
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 
