@@ -138,8 +138,8 @@ static struct pageblock_index *index_of(struct buddy *buddy, uintptr_t pfn) {
 }
 
 static bool is_free_block(uintptr_t pfn, unsigned order) {
-    const struct page *page = pagemap_page(pfn);
-    return page->state == PAGE_FREE && page->order == order;
+    struct page page = page_peek(pagemap_page(pfn));
+    return page.state == PAGE_FREE && page.order == order;
 }
 
 static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {

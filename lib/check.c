@@ -54,14 +54,14 @@ struct page_sum {
 
 static bool sum_block(uintptr_t pfn, struct block *block, void *arg) {
     struct page_sum *sum = arg;
-    if (block->zone != sum->zone->index + 1) {
+    if (block_zone(block) != sum->zone->index + 1u) {
         return true;
     }
     sum->mapped_pages += BLOCK_PAGES;
     for (size_t i = 0; i < BLOCK_PAGES; i++) {
-        const struct page *page = pagemap_page(pfn + i);
-        if (page->state == PAGE_FREE) {
-            sum->free_pages += (size_t)1 << page->order;
+        struct page page = page_peek(pagemap_page(pfn + i));
+        if (page.state == PAGE_FREE) {
+            sum->free_pages += (size_t)1 << page.order;
         }
     }
     return true;

@@ -49,8 +49,7 @@ static void live_count(ptrdiff_t npages, ptrdiff_t count) {
 
 static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
-    page->state = PAGE_MAPPING;
-    page->link = extent.npages & (((uint64_t)1 << 48) - 1);
+    page_mark(page, PAGE_MAPPING, extent.npages);
     page->extra = extent.huge;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);

@@ -96,6 +96,7 @@ static void depot_add(struct owner *owner) {
     lock_drop(&depot->lock);
 }
 
+/* With the lock. */
 static void announce_all(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         const struct owner_cache *cache = &owner->cache[class];
@@ -120,7 +121,10 @@ static void owner_release(struct owner *owner) {
     owner_drop_empty_slabs(owner);
     owner_unlock(owner);
     depot_add(owner);
-    announce_all(owner); /* after: a thief that finds nothing takes the announcement back */
+    /* After: a thief that finds nothing takes the announcement back. */
+    owner_lock(owner);
+    announce_all(owner);
+    owner_unlock(owner);
 }
 
 static void thread_exit(void *arg) {

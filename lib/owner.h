@@ -31,7 +31,8 @@
  *      [ NULL | oldest | ...  | newest |      ...      ]
  *               base[1]         top                 limit
  *
- * Empty is *top == NULL, so popping needs no second pointer; full is top == limit.
+ * Empty is *top == NULL, so popping needs no second pointer; full is top == limit. Only its thread writes to it;
+ * statistics read the pointers from other threads, so they are written with magazine_set_top and the like.
  */
 struct magazine {
     void **top, **limit;

@@ -11,9 +11,7 @@
 #define RUN_CACHE_SLACK 8
 
 static void run_mark(uintptr_t pfn, size_t npages) {
-    struct page *page = pagemap_page(pfn);
-    page->link = npages & (2 * BLOCK_PAGES - 1);
-    page->state = PAGE_RUN;
+    page_mark(pagemap_page(pfn), PAGE_RUN, npages);
     pagemap_set_tag(pfn, TAG_RUN);
 }
 
@@ -48,7 +46,7 @@ static uintptr_t cache_take(struct owner *owner, size_t npages) {
 
 static void run_release(uintptr_t pfn, size_t npages) {
     pagemap_set_tag(pfn, TAG_FREED);
-    pagemap_page(pfn)->state = PAGE_BODY;
+    page_mark(pagemap_page(pfn), PAGE_BODY, 0);
     zone_free(pfn, npages, npages);
 }
 

@@ -65,9 +65,8 @@ struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsig
     }
     for (size_t i = 0; i < npages; i++) {
         struct page *page = pagemap_page(pfn + i);
-        page->state = PAGE_SLAB;
         page->extra = i & 0xffff;
-        page->link = (uintptr_t)slab & (((uint64_t)1 << 48) - 1);
+        page_mark(page, PAGE_SLAB, (uintptr_t)slab);
     }
     pagemap_set_tags(pfn, npages, tag | class);
     return slab;
@@ -79,11 +78,15 @@ void slab_destroy(struct slab *slab) {
     size_t npages = slab->npages;
     pagemap_set_tags(pfn, npages, TAG_FOREIGN);
     for (size_t i = 0; i < npages; i++) {
-        pagemap_page(pfn + i)->state = PAGE_BODY;
+        page_mark(pagemap_page(pfn + i), PAGE_BODY, 0);
     }
     uint64_t touched = slab->touched;
     meta_free(slab, sizeof *slab);
     zone_free_mask(pfn, npages, touched);
+}
+
+static void free_word_set(struct slab *slab, size_t word, uint64_t bits) {
+    __atomic_store_n(&slab->free[word], bits, __ATOMIC_RELAXED);
 }
 
 size_t slab_take(struct slab *slab, void **out, size_t n) {
@@ -98,7 +101,7 @@ size_t slab_take(struct slab *slab, void **out, size_t n) {
             bits &= bits - 1;
             left--;
         }
-        slab->free[word] = bits;
+        free_word_set(slab, word, bits);
     }
     slab->nfree -= (uint16_t)taken;
     if (taken) {
@@ -143,16 +146,17 @@ void slab_give(struct slab *slab, void *p) {
     if (unlikely(index < 0)) {
         fault_pointer("free of a pointer inside an object", p);
     }
+    size_t word = (size_t)index / 64;
     uint64_t bit = (uint64_t)1 << (index % 64);
-    if (unlikely(slab->free[index / 64] & bit)) {
+    if (unlikely(slab->free[word] & bit)) {
         fault_pointer("double free", p);
     }
-    slab->free[index / 64] |= bit;
+    free_word_set(slab, word, slab->free[word] | bit);
     slab->nfree++;
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
-    slab->owner = owner;
+    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELAXED);
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 

@@ -14,7 +14,8 @@
  *
  * Lock: all fields but the constants of the first group belong to the owner's lock. The constants are set
  * before the slab's tags are published and stay until its last page is given back; `owner` changes only
- * under the old owner's lock, and only while that owner is idle.
+ * under the old owner's lock, and only while that owner is idle. Two things are read without the lock, as guesses:
+ * `owner`, by who looks for the lock to take, and the free bit of an object that is being freed.
  */
 #ifndef SLABMALLOC_SLAB_H
 #define SLABMALLOC_SLAB_H
@@ -77,6 +78,11 @@ static inline struct slab *slab_of(const void *p) {
     return (struct slab *)(uintptr_t)page->link;
 }
 
+/* Exact with the owner's lock. */
+static inline struct owner *slab_owner(const struct slab *slab) {
+    return __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+}
+
 /* The index of the object that starts at P, or -1 when none does. */
 static inline long slab_index(const struct slab *slab, const void *p) {
     uint64_t offset = (uintptr_t)p - slab->base;
@@ -93,7 +99,7 @@ static inline bool slab_may_start(const void *p, unsigned class) {
 }
 
 static inline bool slab_is_free(const struct slab *slab, size_t index) {
-    return slab->free[index / 64] >> (index % 64) & 1;
+    return __atomic_load_n(&slab->free[index / 64], __ATOMIC_RELAXED) >> (index % 64) & 1;
 }
 
 /* Puts one object back. Aborts, naming P, if it is not the start of an object or is in the slab already. */

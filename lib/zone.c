@@ -61,8 +61,9 @@ unsigned zone_node_count(void) {
 }
 
 struct zone *zone_of(uintptr_t pfn) {
-    ASSERT(pagemap_block(pfn)->zone);
-    return &zones.zone[pagemap_block(pfn)->zone - 1];
+    unsigned zone = block_zone(pagemap_block(pfn));
+    ASSERT(zone);
+    return &zones.zone[zone - 1];
 }
 
 struct zone *zone_next(struct zone *after) {
@@ -101,7 +102,7 @@ static bool zone_grow(struct zone *zone) {
     lock_take(&zone->lock);
     for (size_t i = 0; i < region.npages; i += BLOCK_PAGES) {
         struct block *block = pagemap_block(region.pfn + i);
-        block->zone = (uint8_t)(zone->index + 1);
+        block_set_zone(block, zone->index + 1u);
         block->huge = region.huge;
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
@@ -331,7 +332,7 @@ static bool unmap_one(struct zone *zone) {
     lock_take(&zone->lock);
     uintptr_t pfn = buddy_remove_block(&zone->buddy);
     if (pfn) {
-        pagemap_block(pfn)->zone = 0;
+        block_set_zone(pagemap_block(pfn), 0);
         counter_sub(&zone->mapped_pages, BLOCK_PAGES);
     }
     lock_drop(&zone->lock);
@@ -339,7 +340,7 @@ static bool unmap_one(struct zone *zone) {
         return pfn != 0;
     }
     lock_take(&zone->lock);
-    pagemap_block(pfn)->zone = (uint8_t)(zone->index + 1);
+    block_set_zone(pagemap_block(pfn), zone->index + 1u);
     counter_add(&zone->mapped_pages, BLOCK_PAGES);
     buddy_free(&zone->buddy, pfn, BLOCK_PAGES, BLOCK_PAGES);
     lock_drop(&zone->lock);

@@ -168,5 +168,5 @@ EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
 	test/golden/fast_path.x86_64.golden \
 	test/preload/lib.sh test/preload/packages.txt \
 	test/unit/no_criterion.sh \
-	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/preload/*/*.h) \
+	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/*/*/*.h $(srcdir)/test/*/*/*/*.h) \
 	$(wildcard $(srcdir)/test/preload/plugins/*)
