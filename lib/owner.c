@@ -1,7 +1,6 @@
 #include "owner.h"
 
 #include <limits.h>
-#include <pthread.h>
 
 #include "magazine.h"
 #include "meta.h"
@@ -125,17 +124,17 @@ static void owner_release(struct owner *owner) {
 
 static void thread_exit(void *arg) {
     struct owner *owner = arg;
-    if (++thread_phase < THREAD_GONE) {
-        pthread_setspecific(owners.key, owner);
+    if (++thread_phase < THREAD_GONE && !sys_keep(owners.key, owner)) {
         return;
     }
+    thread_phase = THREAD_GONE;
     owner = (struct owner *)magazines_self; /* migration may have changed it */
     magazines_self = MAGAZINES_NONE;
     owner_release(owner);
 }
 
 void owner_init(void) {
-    owners.key_valid = !pthread_key_create(&owners.key, thread_exit);
+    owners.key_valid = !sys_key(&owners.key, thread_exit);
 }
 
 struct owner *owner_have(void) {
@@ -149,12 +148,16 @@ struct owner *owner_get(void) {
         return owner;
     }
     owner = owner_adopt(this_node());
-    if (owner) {
-        magazines_self = &owner->magazines;
-        /* May call calloc, which finds the owner in place. */
-        if (owners.key_valid) {
-            pthread_setspecific(owners.key, owner);
-        }
+    if (!owner) {
+        return NULL;
+    }
+    magazines_self = &owner->magazines;
+    /* sys_keep may call calloc, which finds the owner in place. An owner that nobody would release at the thread's end
+     * is not kept: the thread borrows one for each slow call until it can be. */
+    if (unlikely(!owners.key_valid || sys_keep(owners.key, owner))) {
+        magazines_self = MAGAZINES_NONE;
+        owner_release(owner);
+        return NULL;
     }
     return owner;
 }
