@@ -14,7 +14,7 @@ static struct {
     struct lock lock; /* creation of owners */
     _Atomic(struct owner *) by_id[OWNERS_MAX];
     pthread_key_t key;
-    bool key_valid;
+    _Atomic bool key_valid;
 } owners;
 
 static struct depot {
@@ -134,7 +134,19 @@ static void thread_exit(void *arg) {
 }
 
 void owner_init(void) {
-    owners.key_valid = !sys_key(&owners.key, thread_exit);
+    lock_take(&owners.lock);
+    if (!atomic_load_explicit(&owners.key_valid, memory_order_relaxed) && !sys_key(&owners.key, thread_exit)) {
+        atomic_store_explicit(&owners.key_valid, true, memory_order_release);
+    }
+    lock_drop(&owners.lock);
+}
+
+/* OWNER, this thread's, will be released at its exit; false: the C library has no key or no memory for that. */
+static bool keep_until_exit(struct owner *owner) {
+    if (unlikely(!atomic_load_explicit(&owners.key_valid, memory_order_acquire))) {
+        owner_init();
+    }
+    return atomic_load_explicit(&owners.key_valid, memory_order_relaxed) && !sys_keep(owners.key, owner);
 }
 
 struct owner *owner_have(void) {
@@ -152,9 +164,9 @@ struct owner *owner_get(void) {
         return NULL;
     }
     magazines_self = &owner->magazines;
-    /* sys_keep may call calloc, which finds the owner in place. An owner that nobody would release at the thread's end
-     * is not kept: the thread borrows one for each slow call until it can be. */
-    if (unlikely(!owners.key_valid || sys_keep(owners.key, owner))) {
+    /* May call calloc, which finds the owner in place. An owner that nobody would release is not kept: the thread
+     * borrows one for each slow call until it can have its own. */
+    if (unlikely(!keep_until_exit(owner))) {
         magazines_self = MAGAZINES_NONE;
         owner_release(owner);
         return NULL;

@@ -142,7 +142,7 @@ void owner_drop_empty_slabs(struct owner *owner);
 uint32_t owner_count(void);
 struct owner *owner_by_id(uint32_t id);
 
-/* Registers thread exit. Once. */
+/* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
 void owner_init(void);
 
 /* fork: all locks, and what the child does with the owners of threads it does not have. */
