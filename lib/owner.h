@@ -91,8 +91,8 @@ extern const struct magazines magazines_none;
 /* What the fast path uses: this thread's magazines, or those of no owner (always empty, no tag matches). */
 extern __thread struct magazines *magazines_self __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* This thread's owner, adopting or creating one at its first call. NULL: no memory, or the thread is past its exit
- * handlers; then calls are served under a lock with owner_borrow. */
+/* This thread's owner, adopting or creating one at its first call. NULL: no memory, or no exit handler to release it
+ * (the thread is past them, or the C library refuses one); then calls are served under a lock with owner_borrow. */
 struct owner *owner_get(void);
 
 /* This thread's owner if it has one already. */
@@ -154,7 +154,7 @@ void owner_unhold_slab(struct owner *owner, struct slab *slab);
 uint32_t owner_count(void);
 struct owner *owner_by_id(uint32_t id);
 
-/* Registers thread exit. Once. */
+/* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
 void owner_init(void);
 
 /* fork: all locks, and what the child does with the owners of threads it does not have. */

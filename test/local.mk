@@ -12,6 +12,7 @@ unit_tests = \
 	test/unit/test_buddy_history \
 	test/unit/test_fork \
 	test/unit/test_heap \
+	test/unit/test_inject \
 	test/unit/test_limits \
 	test/unit/test_lock \
 	test/unit/test_magazine \
@@ -102,6 +103,8 @@ test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
+test_unit_test_inject_LDADD = $(UNIT_LIBS)
+test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_nodes,--wrap=sys_node
 test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
