@@ -52,6 +52,8 @@ struct owner_cache {
     uint32_t nslabs;              /* in all of them */
     uint16_t capacity;            /* slots of the magazine, 0 or a power of two minus 1 */
     uint8_t batch;                /* objects the last refill asked for */
+    uint16_t before;              /* slots to begin with: half of what the thread before had */
+    bool missed;                  /* the magazine was refilled since it was last full */
 };
 
 #define REMOTE_WAYS 8
@@ -69,9 +71,10 @@ struct owner {
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
     struct owner *next_idle;
-    struct slab *emptied;                 /* slabs in no list any more, which owner_unlock gives back */
-    size_t sparse_pages;                  /* in slabs that are more than half free, empty ones included */
-    uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot; with the lock */
+    _Atomic(struct remote_magazine *) received; /* taken from the inbox, not poured yet; written with the lock */
+    struct slab *emptied;                       /* slabs in no list any more, which owner_unlock gives back */
+    size_t sparse_pages;                        /* in slabs that are more than half free, empty ones included */
+    uintptr_t run_cache[RUN_CACHE_SLOTS];       /* pfn, 0: free slot; with the lock */
     size_t run_cache_pages;
     bool run_cache_idle; /* nothing was taken from it since reclaim looked */
     struct remote_magazine *open[REMOTE_WAYS], *spare;
