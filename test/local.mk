@@ -49,6 +49,7 @@ preload_programs = \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
 	test/preload/progs/own_malloc \
+	test/preload/progs/refuse \
 	test/preload/progs/spawn \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
@@ -81,6 +82,7 @@ preload_tests = \
 	test/preload/python_behaves_the_same.t \
 	test/preload/python_own_tests_pass.t \
 	test/preload/redis_behaves_the_same.t \
+	test/preload/refused_calls_never_kill_programs.t \
 	test/preload/remote_frees_stay_bounded.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/sqlite_behaves_the_same.t \
