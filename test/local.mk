@@ -52,6 +52,7 @@ preload_programs = \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
 	test/preload/progs/own_malloc \
+	test/preload/progs/refuse \
 	test/preload/progs/spawn \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
@@ -84,6 +85,7 @@ preload_tests = \
 	test/preload/python_behaves_the_same.t \
 	test/preload/python_own_tests_pass.t \
 	test/preload/redis_behaves_the_same.t \
+	test/preload/refused_calls_never_kill_programs.t \
 	test/preload/remote_frees_stay_bounded.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/sqlite_behaves_the_same.t \
@@ -95,6 +97,20 @@ build_tests = \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
 	test/lists.sh
+
+# Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
+# needs a writable build folder, a file descriptor and an exit.
+coverage_tests = \
+	test/preload/address_space_limit_is_an_error_not_a_crash.t \
+	test/preload/any_moment_may_allocate.t \
+	test/preload/bad_options_are_named_and_ignored.t \
+	test/preload/bad_pointers_abort_with_one_line.t \
+	test/preload/blocks_keep_their_bytes_under_stress.t \
+	test/preload/cxx_operators_conform.t \
+	test/preload/glibc_extras_conform.t \
+	test/preload/launcher_runs_programs.t \
+	test/preload/malloc_family_conforms.t \
+	test/preload/threads_leave_no_memory_behind.t
 
 # One line a program: automake knows no patterns.
 test_unit_test_api_LDADD = $(UNIT_LIBS)
@@ -138,11 +154,25 @@ endif
 
 if !INSTRUMENTED
 check_PROGRAMS += $(preload_programs)
+if COVERAGE
+TESTS += $(coverage_tests)
+else
 TESTS += $(preload_tests) $(build_tests)
 endif
+endif
+
+# Of a build configured with --enable-coverage: runs its tests on counters of zero, then prints lines and branches by
+# file. The quick tests: more rounds run no other lines.
+coverage:
+	find . -name '*.gcda' -delete
+	status=0; \
+	SLABMALLOC_CHECK=quick $(MAKE) check || status=1; \
+	$(top_srcdir)/test/coverage/report $(top_srcdir) . || status=1; \
+	exit $$status
+.PHONY: coverage
 
 test/unit/%.o: AM_CPPFLAGS += $(CRITERION_CFLAGS)
-UNIT_LIBS = libslabcore.la $(CRITERION_LIBS)
+UNIT_LIBS = libslabcore.la $(CRITERION_LIBS) $(COVERAGE_WRAP)
 
 TEST_EXTENSIONS = .sh .t
 RUN_TEST = $(top_srcdir)/test/run_test
@@ -161,13 +191,15 @@ AM_TESTS_ENVIRONMENT = \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
 	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(bench_programs)'; \
-	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
+	GCOV_ERROR_FILE=/dev/null; \
+	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
 	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
 EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
 	test/abi/symbols.list \
+	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \
 	test/preload/lib.sh test/preload/packages.txt \
 	test/unit/no_criterion.sh \
