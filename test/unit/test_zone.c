@@ -125,6 +125,43 @@ Test(zone, kinds_have_zones_of_their_own) {
     must_be_sound();
 }
 
+/* A free pageblock in each zone of node 0, and no way to get more. */
+static void one_free_pageblock_each(void) {
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        uintptr_t pfn = take_from(kind, BLOCK_PAGES);
+        require(pfn && zone_of(pfn)->kind == kind);
+        while (zone_of(pfn)->buddy.free_pages) {
+            require(take_from(kind, BLOCK_PAGES));
+        }
+        give(pfn, BLOCK_PAGES, 0);
+    }
+    refuse(SYS_MAP, 0, UINT_MAX);
+}
+
+Test(zone, a_request_falls_back_along_its_zonelist_and_no_further) {
+    static const struct {
+        enum zone_kind asked, served[3];
+        unsigned nserved;
+    } lists[] = {
+        {ZONE_DMA, {ZONE_DMA}, 1},
+        {ZONE_NORMAL, {ZONE_NORMAL, ZONE_HIGHMEM}, 2},
+        {ZONE_HIGHMEM, {ZONE_HIGHMEM, ZONE_NORMAL}, 2},
+    };
+    one_free_pageblock_each();
+    for (unsigned i = 0; i < ZONE_KINDS; i++) {
+        uintptr_t pfn[2];
+        for (unsigned k = 0; k < lists[i].nserved; k++) {
+            pfn[k] = take_from(lists[i].asked, BLOCK_PAGES);
+            require(pfn[k] && zone_of(pfn[k])->kind == lists[i].served[k], "kind %u, number %u", lists[i].asked, k);
+        }
+        require(!take_from(lists[i].asked, 1), "kind %u", lists[i].asked);
+        for (unsigned k = 0; k < lists[i].nserved; k++) {
+            give(pfn[k], BLOCK_PAGES, 0);
+        }
+    }
+    must_be_sound();
+}
+
 Test(zone, a_walk_meets_every_zone_with_memory_in_index_order) {
     require(take_from(ZONE_HIGHMEM, 1) && take_from(ZONE_NORMAL, 1));
     unsigned seen = 0;

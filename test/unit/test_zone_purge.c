@@ -302,3 +302,18 @@ Test(zone_purge, own_mappings_count_for_huge_pages_too) {
     region_account((ptrdiff_t)(100 * MIB));
     require(zone_wants_huge());
 }
+
+Test(zone_purge, only_normal_memory_grows_huge_and_its_pageblocks_say_so) {
+    options.hugepages = true;
+    options.huge_threshold = 0;
+    uintptr_t normal = take_from(ZONE_NORMAL, 1), high = take_from(ZONE_HIGHMEM, 1);
+    require(normal && high && zone_of(high)->kind == ZONE_HIGHMEM);
+    require(!pagemap_block(high)->huge);
+    if (!pagemap_block(normal)->huge) {
+        cr_skip_test("the kernel takes no advice for huge pages here");
+    }
+    options.hugepages = false;
+    while (pagemap_block(normal)->huge) {
+        require((normal = take(BLOCK_PAGES)));
+    }
+}
