@@ -155,12 +155,37 @@ AM_TESTS_ENVIRONMENT = \
 	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
 	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
 
+# Checks too long for "make check"; "make check-long" is that at full length and
+# then each of these: a new one is a target and one word here.
+long_checks = mutation
+
+check-long: all
+	SLABMALLOC_CHECK=long $(MAKE) $(AM_MAKEFLAGS) check
+	for check in $(long_checks); do $(MAKE) $(AM_MAKEFLAGS) $$check || exit; done
+
+# Breaks the source, one rule at a time, and counts how often a unit test notices.
+MUTATION_ARGS =
+mutation: all
+	$(PYTHON3) $(top_srcdir)/test/mutate/run --build $(abs_top_builddir) $(MUTATION_ARGS)
+
+# What it compiles with.
+mutation-settings:
+	@printf '%s\n' 'compiler=$(CC)' 'flags=$(CPPFLAGS) $(AM_CFLAGS)' \
+	  'library_flags=$(LIBRARY_FLAGS)' 'test_flags=$(CRITERION_CFLAGS)' \
+	  'test_libs=$(CRITERION_LIBS)' 'sources=$(libslabcore_la_SOURCES)' \
+	  'tests=$(unit_tests)'
+
+PYTHON3 = python3
+.PHONY: check-long mutation mutation-settings
+
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
 EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
 	test/abi/symbols.list \
 	test/golden/fast_path.x86_64.golden \
 	test/preload/lib.sh test/preload/packages.txt \
-	test/unit/no_criterion.sh \
+	test/unit/no_criterion.sh test/children.py \
+	test/mutate/run test/mutate/operators.py \
+	test/mutate/rules.txt test/mutate/equivalents.txt \
 	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/preload/*/*.h) \
 	$(wildcard $(srcdir)/test/preload/plugins/*)
