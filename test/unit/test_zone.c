@@ -193,9 +193,7 @@ Test(zone, a_fitting_request_is_halved_to_fit_into_resident_memory_but_not_below
     uintptr_t pfn = zone_alloc(0, ZONE_NORMAL, GROUP_SLAB, BLOCK_PAGES, 0);
     out_pages += BLOCK_PAGES;
     give(pfn + 16, 12, 12); /* dirty blocks of 8 and 4; all else is fresh */
-    static const struct {
-        size_t wanted, least, expected;
-    } cases[] = {{8, 1, 8}, {16, 2, 4}, {16, 5, 16}, {12, 3, 3}};
+    static const struct { size_t wanted, least, expected; } cases[] = {{8, 1, 8}, {16, 2, 4}, {16, 5, 16}, {12, 3, 3}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t npages = cases[i].wanted;
         uintptr_t at = zone_alloc_fit(0, ZONE_NORMAL, GROUP_SLAB, &npages, cases[i].least);
