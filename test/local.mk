@@ -2,7 +2,7 @@
 #
 # A new test is one name in one of the lists below; test/lists.sh fails when a
 # file is missing from them. SLABMALLOC_CHECK=quick makes long tests skip or
-# shorten themselves.
+# shorten themselves, SLABMALLOC_CHECK=long makes those with rounds longer.
 
 # Criterion programs, one per layer, with libslabcore linked in.
 unit_tests = \
@@ -52,6 +52,10 @@ preload_programs = \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
 
+# What the soak runs beside them.
+soak_programs = \
+	test/soak/churn
+
 # Scripts that run programs under the library.
 preload_tests = \
 	test/preload/address_space_limit_is_an_error_not_a_crash.t \
@@ -90,7 +94,8 @@ build_tests = \
 	test/abi/exported_symbols.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
-	test/lists.sh
+	test/lists.sh \
+	test/soak/soak_notices_faults.sh
 
 # One line a program: automake knows no patterns.
 test_unit_test_api_LDADD = $(UNIT_LIBS)
@@ -128,7 +133,7 @@ TESTS += test/unit/no_criterion.sh
 endif
 
 if !INSTRUMENTED
-check_PROGRAMS += $(preload_programs)
+check_PROGRAMS += $(preload_programs) $(soak_programs)
 TESTS += $(preload_tests) $(build_tests)
 endif
 
@@ -151,13 +156,13 @@ AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(soak_programs) $(bench_programs)'; \
 	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
 	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
 
 # Checks too long for "make check"; "make check-long" is that at full length and
 # then each of these: a new one is a target and one word here.
-long_checks = mutation
+long_checks = mutation soak
 
 check-long: all
 	SLABMALLOC_CHECK=long $(MAKE) $(AM_MAKEFLAGS) check
@@ -175,8 +180,13 @@ mutation-settings:
 	  'test_libs=$(CRITERION_LIBS)' 'sources=$(libslabcore_la_SOURCES)' \
 	  'tests=$(unit_tests)'
 
+# Real programs and stress under the library, for hours if told so.
+SOAK_ARGS = --minutes 10
+soak: all $(soak_programs) $(preload_programs)
+	$(PYTHON3) $(top_srcdir)/test/soak/soak --build $(abs_top_builddir) $(SOAK_ARGS)
+
 PYTHON3 = python3
-.PHONY: check-long mutation mutation-settings
+.PHONY: check-long mutation mutation-settings soak
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
@@ -187,5 +197,6 @@ EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
 	test/unit/no_criterion.sh test/children.py \
 	test/mutate/run test/mutate/operators.py \
 	test/mutate/rules.txt test/mutate/equivalents.txt \
+	test/soak/soak \
 	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/preload/*/*.h) \
 	$(wildcard $(srcdir)/test/preload/plugins/*)
