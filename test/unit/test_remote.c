@@ -312,6 +312,44 @@ Test(remote, objects_of_a_slab_that_changed_owner_are_forwarded) {
     MUST_BE_SOUND();
 }
 
+static void *free_first_directly(void *arg) {
+    (void)arg;
+    remote_free(NULL, pagemap_tag(object[0]), object[0]);
+    return NULL;
+}
+
+/* A thread without owner waits for the lock of the slab's owner; when it gets it, the slab is another's. */
+Test(remote, direct_free_follows_a_slab_that_is_stolen_meanwhile) {
+    magazine_flush(owner_get(), true);
+    options.magazine_max = 0; /* so that a slab is full when all its objects are live */
+    allocate(1, 2000);
+    struct slab *slab = slab_of(object[0]);
+    allocate(slab->nobjects, 2000);
+    MUST(slab_of(object[0]) == slab && slab->bin == SLAB_FULL && !slab->next && !slab->prev);
+    struct owner *from = owner_have(), *to = owner_borrow();
+    pthread_t thread;
+    owner_lock(from);
+    uint32_t held = from->lock.word;
+    pthread_create(&thread, NULL, free_first_directly, NULL);
+    while (from->lock.word == held) { /* until it says that somebody waits */
+        sched_yield();
+    }
+    /* As a thief does it. */
+    from->cache[slab->class].list[SLAB_FULL] = NULL;
+    from->cache[slab->class].nslabs--;
+    slab->bin = SLAB_UNFILED;
+    slab_retag(slab, to, owner_tag(to));
+    owner_lock(to); /* nobody else knows it yet */
+    owner_add_slab(to, slab);
+    owner_unlock(to);
+    owner_unlock(from);
+    pthread_join(thread, NULL);
+    MUST(slab->nfree == 1 && slab->bin != SLAB_FULL && slab->owner == to);
+    MUST_BE_SOUND();
+    owner_return(to);
+    MUST_BE_SOUND();
+}
+
 /* The same at random: threads that exit with objects out, whose slabs others adopt and steal while frees are under way.
  */
 #define GENERATIONS 60
