@@ -10,7 +10,7 @@ import collections
 import re
 
 # Text [start, end) of the file becomes NEW. OLD_LINES and NEW_LINES are the whole lines it touches, for people.
-Mutant = collections.namedtuple("Mutant", "operator file line old_lines new_lines start end new")
+Mutant = collections.namedtuple("Mutant", "operator file function line old_lines new_lines start end new")
 
 TOKEN = re.compile(
     r"""(?P<comment>/\*.*?\*/|//[^\n]*)
@@ -77,13 +77,16 @@ def closing(tokens, at):
 
 
 def function_bodies(tokens):
-    """Ranges of tokens between the braces of function definitions."""
-    i = 0
+    """Names of function definitions and the ranges of tokens between their braces."""
+    i, name = 0, ""
     while i < len(tokens):
-        if tokens[i].text == "{":
+        if tokens[i].text == "(":
+            name = tokens[i - 1].text
+            i = closing(tokens, i)
+        elif tokens[i].text == "{":
             end = closing(tokens, i)
             if tokens[i - 1].text == ")":
-                yield i + 1, end
+                yield name, i + 1, end
             i = end
         i += 1
 
@@ -188,14 +191,14 @@ def squeeze(text):
     return " ".join(text.split())
 
 
-def make_mutant(operator, file, text, start, end, new):
+def make_mutant(operator, file, function, text, start, end, new):
     first, last = whole_lines(text, start, end)
-    return Mutant(operator, file, text.count("\n", 0, start) + 1, squeeze(text[first:last]),
+    return Mutant(operator, file, function, text.count("\n", 0, start) + 1, squeeze(text[first:last]),
                   squeeze(text[first:start] + new + text[end:last]), start, end, new)
 
 
 def candidates(file, text):
     tokens = tokenize(text)
-    for first, last in function_bodies(tokens):
+    for function, first, last in function_bodies(tokens):
         for operator, start, end, new in Body(text, tokens[first:last]).mutants():
-            yield make_mutant(operator, file, text, start, end, new)
+            yield make_mutant(operator, file, function, text, start, end, new)

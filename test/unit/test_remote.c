@@ -2,6 +2,7 @@
 #include <semaphore.h>
 
 #include "magazine.h"
+#include "meta.h"
 #include "owner.h"
 #include "remote.h"
 #include "support.h"
@@ -155,6 +156,62 @@ Test(remote, large_objects_wait_by_bytes_not_by_number) {
     MUST(stats_now().used_bytes - used <= INBOX_MOST);
     slabmalloc_trim();
     MUST(stats_now().used_bytes == used);
+}
+
+static void free_some(unsigned index) {
+    (void)index;
+    release_from(0, 600);
+}
+
+Test(remote, received_magazines_are_used_again_or_given_back) {
+    static const void *received[16];
+    unsigned n = 0;
+    allocate(600, 64);
+    struct owner *self = owner_have();
+    threads_run(1, free_some);
+    for (const struct remote_magazine *m = self->inbox; m; m = m->next) {
+        received[n++] = m;
+    }
+    MUST(n >= 9 && n == self->inbox_count);
+    remote_receive(self);
+    MUST(!self->inbox && self->inbox_count == 0 && self->spare);
+    unsigned found = 0;
+    for (unsigned i = 0; i < n; i++) {
+        found += received[i] == self->spare;
+    }
+    for (unsigned i = 0; i < 200; i++) { /* free pieces of metadata are used again in turn */
+        const void *piece = meta_alloc_dirty(sizeof(struct remote_magazine));
+        for (unsigned k = 0; k < n; k++) {
+            found += received[k] == piece;
+        }
+    }
+    MUST(found == n);
+}
+
+Test(remote, one_way_gathers_for_one_owner_at_a_time) {
+    struct owner *self = owner_get(), *other[REMOTE_WAYS + 1];
+    void *p[REMOTE_WAYS + 1];
+    for (unsigned i = 0; i < COUNT_OF(other); i++) {
+        other[i] = owner_borrow();
+        p[i] = magazine_take_one(other[i], sizeclass_of(64));
+    }
+    slabmalloc_free(p[0]);
+    MUST(!other[0]->inbox);
+    slabmalloc_free(p[REMOTE_WAYS]); /* the same way */
+    MUST(other[0]->inbox && other[0]->inbox->count == 1 && other[0]->inbox->object[0] == p[0]);
+    MUST(!other[REMOTE_WAYS]->inbox);
+    remote_flush(self);
+    MUST(other[REMOTE_WAYS]->inbox && other[REMOTE_WAYS]->inbox->object[0] == p[REMOTE_WAYS]);
+    for (unsigned i = 1; i < REMOTE_WAYS; i++) {
+        slabmalloc_free(p[i]);
+        MUST(!other[i]->inbox);
+    }
+    for (unsigned i = 0; i < COUNT_OF(other); i++) {
+        owner_return(other[i]);
+    }
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == 0);
+    MUST_BE_SOUND();
 }
 
 /* --- Owners that are gone --- */

@@ -423,8 +423,14 @@ Test(slab, check_notices_every_broken_rule) {
     require(slab_check(slab));
     slab->carved = 10;
     require(!slab_check(slab));
-    pagemap_page(slab->base >> PAGE_SHIFT)->link = 0x1000;
-    require(slab_check(slab));
+    require(slab->npages > 1);
+    for (size_t i = 0; i < slab->npages; i++) {
+        struct page *page = pagemap_page((slab->base >> PAGE_SHIFT) + i), saved = *page;
+        page->link = 0x1000;
+        require(slab_check(slab), "page %zu", i);
+        *page = saved;
+        require(!slab_check(slab));
+    }
 }
 
 #ifdef SLABMALLOC_DEBUG

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "faults.h"
+#include "lock_wait.h"
 #include "region.h"
 #include "zone_ledger.h"
 
@@ -125,6 +126,13 @@ Test(zone, kinds_have_zones_of_their_own) {
     must_be_sound();
 }
 
+Test(zone, a_node_without_memory_is_served_by_the_next_one) {
+    for (unsigned node = 0; node < NODES_MAX; node++) {
+        uintptr_t pfn = zone_alloc(node, ZONE_NORMAL, GROUP_RUN, 1, 0);
+        require(pfn && zone_of(pfn)->kind == ZONE_NORMAL, "node %u", node);
+    }
+}
+
 /* A free pageblock in each zone of node 0, and no way to get more. */
 static void one_free_pageblock_each(void) {
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
@@ -234,6 +242,50 @@ Test(zone, a_block_does_not_extend_over_its_pageblock_or_into_pages_that_are_out
     require(zone_extend(pfn + 10, 5));
     out_pages += 5;
     must_be_sound();
+}
+
+/* Locking. */
+
+static uintptr_t taken;
+
+static void allocate_one(void) {
+    zone_alloc(0, ZONE_NORMAL, GROUP_RUN, 1, 0);
+}
+
+static void allocate_fitting(void) {
+    size_t npages = 1;
+    zone_alloc_fit(0, ZONE_NORMAL, GROUP_SLAB, &npages, 1);
+}
+
+static void free_taken(void) {
+    zone_free(taken, 10, 10);
+}
+
+static void extend_taken(void) {
+    zone_extend(taken + 10, 1);
+}
+
+static void purge(void) {
+    zone_purge(zone_of(taken), 0);
+}
+
+static void decay(void) {
+    options.decay_ms = 100;
+    zone_decay(1000);
+}
+
+static void unmap_free(void) {
+    zone_unmap_free();
+}
+
+Test(zone, every_change_waits_for_the_zones_lock) {
+    static void (*const calls[])(void) = {allocate_one, allocate_fitting, extend_taken, free_taken, purge,
+                                          decay,        unmap_free};
+    taken = take(10);
+    struct lock *lock = &zone_of(taken)->lock;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        require(waits_for(lock, calls[i]), "call %zu", i);
+    }
 }
 
 /* Threads. */

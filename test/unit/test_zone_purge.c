@@ -191,6 +191,25 @@ Test(zone_purge, a_step_waits_for_its_interval) {
     require(dirty_pages() < before);
 }
 
+/* A system call each would cost more than it frees. */
+Test(zone_purge, small_pieces_are_left_to_trim) {
+    for (int i = 0; i < 4; i++) {
+        uintptr_t pfn = take(BLOCK_PAGES);
+        touch(pfn, BLOCK_PAGES);
+        for (size_t at = 0; at < BLOCK_PAGES; at += 16) {
+            give(pfn + at, 15, 15);
+        }
+    }
+    options.decay_ms = 100;
+    size_t before = dirty_pages();
+    for (uint64_t now = 1000; now < 3000; now += 100) {
+        zone_decay(now);
+    }
+    require(before == 4 * BLOCK_PAGES / 16 * 15 && dirty_pages() == before);
+    zone_trim();
+    require(dirty_pages() == 0);
+}
+
 Test(zone_purge, live_pages_never_decay) {
     uintptr_t pfn = take(BLOCK_PAGES);
     touch(pfn, BLOCK_PAGES);
@@ -218,6 +237,16 @@ Test(zone_purge, a_new_peak_sheds_idle_memory_in_proportion) {
     size_t shed = grow_to_a_new_peak();
     require(shed > 0, "nothing is shed");
     require(shed <= 2 * BLOCK_PAGES, "%zu pages for %zu new ones", shed, BLOCK_PAGES);
+    must_be_sound();
+}
+
+Test(zone_purge, every_new_peak_sheds) {
+    grow_to_a_new_peak();
+    for (unsigned i = 0; i < 8; i++) {
+        size_t before = dirty_pages();
+        require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+        require(dirty_pages() < before, "peak %u", i);
+    }
     must_be_sound();
 }
 
@@ -306,12 +335,12 @@ Test(zone_purge, own_mappings_count_for_huge_pages_too) {
 Test(zone_purge, only_normal_memory_grows_huge_and_its_pageblocks_say_so) {
     options.hugepages = true;
     options.huge_threshold = 0;
-    uintptr_t normal = take_from(ZONE_NORMAL, 1), high = take_from(ZONE_HIGHMEM, 1);
-    require(normal && high && zone_of(high)->kind == ZONE_HIGHMEM);
-    require(!pagemap_block(high)->huge);
-    if (!pagemap_block(normal)->huge) {
+    if (!region_map(BLOCK_BYTES, BLOCK_BYTES, true, 0).huge) {
         cr_skip_test("the kernel takes no advice for huge pages here");
     }
+    uintptr_t normal = take_from(ZONE_NORMAL, 1), high = take_from(ZONE_HIGHMEM, 1);
+    require(normal && high && zone_of(high)->kind == ZONE_HIGHMEM);
+    require(pagemap_block(normal)->huge && !pagemap_block(high)->huge);
     options.hugepages = false;
     while (pagemap_block(normal)->huge) {
         require((normal = take(BLOCK_PAGES)));
