@@ -345,6 +345,55 @@ Test(owner, slab_is_filed_by_how_much_of_it_is_free) {
     MUST_BE_SOUND();
 }
 
+Test(owner, one_empty_slab_of_a_class_stays_and_no_more) {
+    unsigned class = sizeclass_of(100);
+    magazine_flush(owner_get(), true);
+    options.magazine_max = 0;
+    for (size_t i = 0; i < COUNT_OF(left); i++) {
+        left[i] = slabmalloc_malloc(100);
+    }
+    MUST(owner_have()->cache[class].nslabs > 10);
+    for (size_t i = 0; i < COUNT_OF(left); i++) {
+        slabmalloc_free(left[i]);
+    }
+    const struct owner_cache *cache = &owner_have()->cache[class];
+    MUST(cache->nslabs == 1 && cache->nempty == 1 && cache->list[SLAB_EMPTY] && !cache->list[SLAB_EMPTY]->next);
+    MUST_BE_SOUND();
+}
+
+static struct owner *thief;
+static struct slab *stolen;
+
+static void steal(void) {
+    stolen = owner_steal_slab(thief, sizeclass_of(2000));
+}
+
+/* Only a walk over the idle owners takes the depot's lock. */
+Test(owner, thief_walks_only_when_something_was_announced) {
+    owner_each_lock(note_lock);
+    struct lock *depot = locks[0];
+    struct owner *victim = owner_borrow();
+    thief = owner_borrow();
+    void *first = magazine_take_one(victim, sizeclass_of(2000)),
+         *second = magazine_take_one(victim, sizeclass_of(2000));
+    MUST(slab_of(first) == slab_of(second) && slab_of(first)->bin == SLAB_FULL);
+    remote_free(NULL, pagemap_tag(first), first);
+    MUST(slab_of(first)->bin == SLAB_BUSY);
+    MUST(!waits_for(depot, steal)); /* the victim is active */
+    owner_return(victim);
+    MUST(waits_for(depot, steal) && stolen == slab_of(second));
+    owner_lock(thief);
+    owner_add_slab(thief, stolen);
+    owner_unlock(thief);
+    MUST(waits_for(depot, steal) && !stolen); /* there could be more */
+    MUST(!waits_for(depot, steal));
+    owner_return(thief);
+    slabmalloc_free(second);
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == 0);
+    MUST_BE_SOUND();
+}
+
 static void free_left_and_trim(unsigned index) {
     (void)index;
     for (size_t i = 0; i < EACH; i++) {
@@ -509,8 +558,9 @@ static void use_all_calls(void) {
 static void free_late(void *arg) {
     static __thread unsigned times;
     slabmalloc_free(arg);
-    /* In the last round its owner may be another thread's already. */
+    /* The owner stays for the handlers of other keys; in the last round it may be another thread's already. */
     MUST(++times < PTHREAD_DESTRUCTOR_ITERATIONS || !owner_have());
+    MUST(times > PTHREAD_DESTRUCTOR_ITERATIONS - 2 || owner_have());
     use_all_calls();
     late_rounds++;
     /* Again in the next round, until the C library gives up. */

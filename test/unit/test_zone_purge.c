@@ -178,6 +178,24 @@ Test(zone_purge, only_what_was_idle_decays) {
     require(dirty_pages() < before && dirty_pages() >= 24 * BLOCK_PAGES);
 }
 
+/* Idle is what was free the whole interval, not as much as was. */
+Test(zone_purge, what_a_trim_took_does_not_count_as_idle_afterwards) {
+    uintptr_t pfn[8];
+    for (int i = 0; i < 8; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+        touch(pfn[i], BLOCK_PAGES);
+    }
+    make_dirty(32);
+    options.decay_ms = 100;
+    zone_decay(1000);
+    zone_trim();
+    for (int i = 0; i < 8; i++) {
+        give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
+    }
+    zone_decay(1100);
+    require(dirty_pages() == 8 * BLOCK_PAGES);
+}
+
 Test(zone_purge, a_step_waits_for_its_interval) {
     make_dirty(32);
     options.decay_ms = 100;
@@ -333,16 +351,18 @@ Test(zone_purge, own_mappings_count_for_huge_pages_too) {
 }
 
 Test(zone_purge, only_normal_memory_grows_huge_and_its_pageblocks_say_so) {
-    options.hugepages = true;
-    options.huge_threshold = 0;
     if (!region_map(BLOCK_BYTES, BLOCK_BYTES, true, 0).huge) {
         cr_skip_test("the kernel takes no advice for huge pages here");
     }
-    uintptr_t normal = take_from(ZONE_NORMAL, 1), high = take_from(ZONE_HIGHMEM, 1);
+    const struct zone *zone = zone_of(take(BLOCK_PAGES));
+    while (zone->buddy.free_pages) {
+        require(!pagemap_block(take(BLOCK_PAGES))->huge);
+    }
+    size_t before = zone->mapped_pages;
+    options.hugepages = true;
+    options.huge_threshold = 0;
+    uintptr_t normal = take(1), high = take_from(ZONE_HIGHMEM, 1);
     require(normal && high && zone_of(high)->kind == ZONE_HIGHMEM);
     require(pagemap_block(normal)->huge && !pagemap_block(high)->huge);
-    options.hugepages = false;
-    while (pagemap_block(normal)->huge) {
-        require((normal = take(BLOCK_PAGES)));
-    }
+    require(zone->mapped_pages == before + 16 * BLOCK_PAGES);
 }
