@@ -67,6 +67,21 @@ Test(zone_purge, a_refused_purge_leaves_dirty_pages_dirty) {
     require(zone_trim() >= 64 && resident(pfn, 64) == 0);
 }
 
+Test(zone_purge, a_purge_gives_up_after_64_refusals) {
+    for (int i = 0; i < 10; i++) {
+        uintptr_t pfn = take(BLOCK_PAGES);
+        touch(pfn, BLOCK_PAGES);
+        for (size_t at = 0; at < BLOCK_PAGES; at += 32) {
+            give(pfn + at, 16, 16);
+        }
+    }
+    size_t before = dirty_pages();
+    refuse(SYS_ADVISE, 0, UINT_MAX);
+    require(zone_purge(zone_next(NULL), 0) == 0);
+    require(plan.seen == 64 && dirty_pages() == before);
+    must_be_sound();
+}
+
 /* The program locked a buffer and freed it without munlock: the kernel keeps those pages, and only those. */
 Test(zone_purge, a_locked_block_does_not_keep_others_from_being_purged) {
     uintptr_t pfn = take(BLOCK_PAGES);
@@ -266,6 +281,45 @@ Test(zone_purge, every_new_peak_sheds) {
         require(dirty_pages() < before, "peak %u", i);
     }
     must_be_sound();
+}
+
+/* Beyond 1 MiB and an eighth of what is in use; in small pieces, so that it can be hit. */
+Test(zone_purge, a_new_peak_leaves_an_eighth_of_what_is_in_use) {
+    for (int i = 0; i < 40; i++) {
+        uintptr_t pfn = take(BLOCK_PAGES);
+        touch(pfn, BLOCK_PAGES);
+        for (size_t at = 0; at < BLOCK_PAGES; at += 32) {
+            give(pfn + at, 16, 16);
+        }
+    }
+    const struct zone *zone = zone_next(NULL);
+    while (zone->kind != ZONE_NORMAL) {
+        zone = zone_next((struct zone *)zone);
+    }
+    options.decay_ms = 500;
+    for (int i = 0; i < 60; i++) {
+        require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+    }
+    size_t used = zone->mapped_pages - zone->buddy.free_pages, allowed = (MIB >> PAGE_SHIFT) + used / 8;
+    require(zone->buddy.dirty_pages <= allowed, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
+    require(zone->buddy.dirty_pages > allowed - 16, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
+    must_be_sound();
+}
+
+/* Fresh memory counts as not resident. */
+Test(zone_purge, what_was_given_back_makes_room_below_the_old_peak) {
+    uintptr_t pfn[32];
+    for (int i = 0; i < 32; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+        touch(pfn[i], BLOCK_PAGES);
+    }
+    grow_to_a_new_peak();
+    zone_trim();
+    for (int i = 0; i < 32; i++) {
+        give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
+    }
+    require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+    require(dirty_pages() == 32 * BLOCK_PAGES);
 }
 
 Test(zone_purge, below_an_old_peak_nothing_is_shed) {
