@@ -16,15 +16,18 @@ unit_tests = \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
 	test/unit/test_meta \
+	test/unit/test_nodes \
 	test/unit/test_options \
 	test/unit/test_owner \
 	test/unit/test_pagemap \
+	test/unit/test_refill \
 	test/unit/test_region \
 	test/unit/test_remote \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
 	test/unit/test_stats \
+	test/unit/test_steal \
 	test/unit/test_stress \
 	test/unit/test_zone \
 	test/unit/test_zone_purge
@@ -108,18 +111,25 @@ test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
+test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
+test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
+test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
+
+# Its functions stand where the library asks the kernel about nodes.
+test_unit_test_nodes_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind
 
 # C++ ones; the others are NAME.c.
 test_preload_progs_cxx_lifetime_SOURCES = test/preload/progs/cxx_lifetime.cc
@@ -178,7 +188,7 @@ mutation-settings:
 	@printf '%s\n' 'compiler=$(CC)' 'flags=$(CPPFLAGS) $(AM_CFLAGS)' \
 	  'library_flags=$(LIBRARY_FLAGS)' 'test_flags=$(CRITERION_CFLAGS)' \
 	  'test_libs=$(CRITERION_LIBS)' 'sources=$(libslabcore_la_SOURCES)' \
-	  'tests=$(unit_tests)'
+	  'tests=$(unit_tests)' 'test_nodes=$(test_unit_test_nodes_LDFLAGS)'
 
 # Real programs and stress under the library, for hours if told so.
 SOAK_ARGS = --minutes 10

@@ -214,6 +214,16 @@ Test(zone, a_fitting_request_is_halved_to_fit_into_resident_memory_but_not_below
     }
 }
 
+Test(zone, a_fitting_request_takes_any_page_however_aligned) {
+    uintptr_t pfn = zone_alloc(0, ZONE_NORMAL, GROUP_SLAB, BLOCK_PAGES, 0);
+    out_pages += BLOCK_PAGES;
+    give(pfn + 33, 1, 1);
+    size_t npages = 4;
+    require(zone_alloc_fit(0, ZONE_NORMAL, GROUP_SLAB, &npages, 1) == pfn + 33 && npages == 1);
+    out_pages++;
+    must_be_sound();
+}
+
 /* Growing in place. */
 
 Test(zone, a_block_extends_into_the_free_pages_behind_it) {
