@@ -52,6 +52,29 @@ Test(refill, first_refill_is_small) {
     MUST(magazine_count(owner_have(), sizeclass_of(16)) + 1 == 4);
 }
 
+/* Growth keeps all; where there is none the older half goes back to the slabs. Each time the next misses count less. */
+Test(refill, full_magazine_grows_or_keeps_its_younger_half) {
+    static const size_t sizes[] = {16, 100, 1000, 8 * KIB};
+    for (size_t k = 0; k < COUNT_OF(sizes); k++) {
+        unsigned class = sizeclass_of(sizes[k]);
+        const struct owner *owner = owner_get();
+        const struct owner_cache *cache = &owner->cache[class];
+        unsigned drains = 0;
+        allocate(MANY, sizes[k]);
+        for (size_t i = 0; i < MANY; i++) {
+            size_t count = magazine_count(owner, class), capacity = cache->capacity, batch = cache->batch;
+            bool full = count == capacity, grows;
+            slabmalloc_free(object[i]);
+            grows = cache->capacity > capacity;
+            MUST(cache->batch == (full ? batch / 2 : batch));
+            MUST(!grows || (full && cache->capacity == 2 * capacity + 1));
+            MUST(magazine_count(owner, class) == (full && !grows ? count / 2 : count) + 1);
+            drains += full && !grows;
+        }
+        MUST(drains > 0);
+    }
+}
+
 static void free_forty(unsigned index) {
     (void)index;
     release(40);
@@ -218,6 +241,23 @@ static void child_gets_as_much(void *arg) {
     (void)arg;
     magazine_flush(owner_get(), true);
     threads_run(1, greed_in_child);
+}
+
+static void greed_beside_forker(unsigned index) {
+    (void)index;
+    size_t pages = pages_pinned_by_greed() + pages_of_first;
+    MUST(pages * PAGE_BYTES <= 64 * MIB + region_footprint() / 8);
+}
+
+static void child_counts_its_own(void *arg) {
+    (void)arg;
+    threads_run(1, greed_beside_forker);
+}
+
+Test(refill, fork_child_counts_what_the_thread_that_forked_pinned) {
+    options.magazine_max = 64 * MIB;
+    pages_of_first = pages_pinned_by_greed();
+    child_must_end_well(child_counts_its_own, NULL);
 }
 
 static void be_greedy_and_stay(unsigned index) {

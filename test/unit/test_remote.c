@@ -141,6 +141,25 @@ Test(remote, full_inbox_is_emptied_by_the_sender) {
     MUST_BE_SOUND();
 }
 
+static struct owner *sleeper;
+
+static void free_magazines_one_by_one(unsigned index) {
+    (void)index;
+    for (uint32_t n = 1; n <= INBOX_LIMIT; n++) {
+        release_from((n - 1) * REMOTE_OBJECTS, REMOTE_OBJECTS);
+        MUST(sleeper->inbox && sleeper->inbox_count == n);
+    }
+    release_from((size_t)INBOX_LIMIT * REMOTE_OBJECTS, REMOTE_OBJECTS); /* one more than may wait */
+    MUST(!sleeper->inbox && sleeper->inbox_count == 0);
+}
+
+Test(remote, inbox_holds_its_limit_and_no_more) {
+    allocate((INBOX_LIMIT + 1) * REMOTE_OBJECTS, 64);
+    sleeper = owner_have();
+    threads_run(1, free_magazines_one_by_one);
+    MUST_BE_SOUND();
+}
+
 Test(remote, large_objects_wait_by_bytes_not_by_number) {
     size_t used = stats_now().used_bytes;
     allocate(200, 32 * KIB);
@@ -488,6 +507,26 @@ Test(remote, works_when_there_is_no_memory_for_a_remote_magazine) {
     slabmalloc_free(slabmalloc_malloc(1));
     fault_arm(1u << SYS_MAP, 0, FOREVER);
     release_from(0, MANY);
+    fault_disarm();
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+Test(remote, works_when_there_is_no_piece_of_metadata_at_all) {
+    size_t used = stats_now().used_bytes;
+    threads_run(1, allocate_all);
+    struct owner *self = owner_get();
+    fault_arm(1u << SYS_MAP, 0, FOREVER);
+    for (size_t bytes = 1 * MIB; bytes >= META_MIN; bytes /= 2) {
+        while (meta_alloc_dirty(bytes)) {
+        }
+    }
+    slabmalloc_free(object[0]);
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        MUST(!self->open[way]);
+    }
+    release_from(1, MANY - 1);
     fault_disarm();
     slabmalloc_trim();
     MUST(stats_now().used_bytes == used);
