@@ -2,7 +2,7 @@
 #
 # A new test is one name in one of the lists below; test/lists.sh fails when a
 # file is missing from them. SLABMALLOC_CHECK=quick makes long tests skip or
-# shorten themselves.
+# shorten themselves, SLABMALLOC_CHECK=long makes those with rounds longer.
 
 # Criterion programs, one per layer, with libslabcore linked in.
 unit_tests = \
@@ -18,17 +18,20 @@ unit_tests = \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
 	test/unit/test_meta \
+	test/unit/test_nodes \
 	test/unit/test_options \
 	test/unit/test_owner \
 	test/unit/test_pageblock \
 	test/unit/test_pagemap \
 	test/unit/test_reclaim \
+	test/unit/test_refill \
 	test/unit/test_region \
 	test/unit/test_remote \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
 	test/unit/test_stats \
+	test/unit/test_steal \
 	test/unit/test_stress \
 	test/unit/test_zone \
 	test/unit/test_zone_purge
@@ -56,6 +59,10 @@ preload_programs = \
 	test/preload/progs/spawn \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
+
+# What the soak runs beside them.
+soak_programs = \
+	test/soak/churn
 
 # Scripts that run programs under the library.
 preload_tests = \
@@ -96,7 +103,8 @@ build_tests = \
 	test/abi/exported_symbols.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
-	test/lists.sh
+	test/lists.sh \
+	test/soak/soak_notices_faults.sh
 
 # Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
 # needs a writable build folder, a file descriptor and an exit.
@@ -126,20 +134,27 @@ test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
+test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
 test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
 test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
+test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
+test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
+
+# Its functions stand where the library asks the kernel about nodes.
+test_unit_test_nodes_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind
 
 # C++ ones; the others are NAME.c.
 test_preload_progs_cxx_lifetime_SOURCES = test/preload/progs/cxx_lifetime.cc
@@ -157,6 +172,7 @@ check_PROGRAMS += $(preload_programs)
 if COVERAGE
 TESTS += $(coverage_tests)
 else
+check_PROGRAMS += $(preload_programs) $(soak_programs)
 TESTS += $(preload_tests) $(build_tests)
 endif
 endif
@@ -190,10 +206,38 @@ AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(soak_programs) $(bench_programs)'; \
 	GCOV_ERROR_FILE=/dev/null; \
 	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
 	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
+
+# Checks too long for "make check"; "make check-long" is that at full length and
+# then each of these: a new one is a target and one word here.
+long_checks = mutation soak
+
+check-long: all
+	SLABMALLOC_CHECK=long $(MAKE) $(AM_MAKEFLAGS) check
+	for check in $(long_checks); do $(MAKE) $(AM_MAKEFLAGS) $$check || exit; done
+
+# Breaks the source, one rule at a time, and counts how often a unit test notices.
+MUTATION_ARGS =
+mutation: all
+	$(PYTHON3) $(top_srcdir)/test/mutate/run --build $(abs_top_builddir) $(MUTATION_ARGS)
+
+# What it compiles with.
+mutation-settings:
+	@printf '%s\n' 'compiler=$(CC)' 'flags=$(CPPFLAGS) $(AM_CFLAGS)' \
+	  'library_flags=$(LIBRARY_FLAGS)' 'test_flags=$(CRITERION_CFLAGS)' \
+	  'test_libs=$(CRITERION_LIBS)' 'sources=$(libslabcore_la_SOURCES)' \
+	  'tests=$(unit_tests)' 'test_nodes=$(test_unit_test_nodes_LDFLAGS)'
+
+# Real programs and stress under the library, for hours if told so.
+SOAK_ARGS = --minutes 10
+soak: all $(soak_programs) $(preload_programs)
+	$(PYTHON3) $(top_srcdir)/test/soak/soak --build $(abs_top_builddir) $(SOAK_ARGS)
+
+PYTHON3 = python3
+.PHONY: check-long mutation mutation-settings soak
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
@@ -202,6 +246,9 @@ EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
 	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \
 	test/preload/lib.sh test/preload/packages.txt \
-	test/unit/no_criterion.sh \
+	test/unit/no_criterion.sh test/children.py \
+	test/mutate/run test/mutate/operators.py \
+	test/mutate/rules.txt test/mutate/equivalents.txt \
+	test/soak/soak \
 	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/*/*/*.h $(srcdir)/test/*/*/*/*.h) \
 	$(wildcard $(srcdir)/test/preload/plugins/*)

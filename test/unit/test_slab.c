@@ -66,6 +66,27 @@ Test(slab, every_class_and_generation_has_a_sound_shape) {
     }
 }
 
+Test(slab, the_first_slab_of_a_class_is_the_smallest_that_wastes_at_most_an_eighth) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        size_t bytes = sizeclass_bytes(class), first = slab_npages(class, 0);
+        for (size_t npages = pages_of(bytes); npages <= first; npages++) {
+            bool good = (npages << PAGE_SHIFT) % bytes * 8 <= npages << PAGE_SHIFT;
+            require(good == (npages == first), "class %u: %zu pages, first slab %zu", class, npages, first);
+        }
+    }
+}
+
+Test(slab, later_slabs_of_a_class_double_up_to_64_kib_or_8_objects) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        size_t bytes = sizeclass_bytes(class), npages = slab_npages(class, 0);
+        size_t most = min_size(max_size(64 << 10, 8 * bytes), SLAB_OBJECTS_MAX * bytes) >> PAGE_SHIFT;
+        for (unsigned generation = 1; generation < GENERATIONS; generation++) {
+            npages = 2 * npages <= most ? 2 * npages : npages;
+            require(slab_npages(class, generation) == npages, "class %u, generation %u", class, generation);
+        }
+    }
+}
+
 Test(slab, a_new_slab_has_all_its_objects_in_it) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         for (unsigned generation = 0; generation < GENERATIONS; generation++) {
@@ -444,8 +465,14 @@ Test(slab, check_notices_every_broken_rule) {
     require(slab_check(slab));
     slab->touched = 1;
     require(!slab_check(slab));
-    pagemap_page(slab->base >> PAGE_SHIFT)->link = 0x1000;
-    require(slab_check(slab));
+    require(slab->npages > 1);
+    for (size_t i = 0; i < slab->npages; i++) {
+        struct page *page = pagemap_page((slab->base >> PAGE_SHIFT) + i), saved = *page;
+        page->link = 0x1000;
+        require(slab_check(slab), "page %zu", i);
+        *page = saved;
+        require(!slab_check(slab));
+    }
 }
 
 #ifdef SLABMALLOC_DEBUG
