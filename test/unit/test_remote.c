@@ -312,6 +312,65 @@ Test(remote, objects_of_a_slab_that_changed_owner_are_forwarded) {
     MUST_BE_SOUND();
 }
 
+static sem_t y_is_there, y_may_exit;
+
+static void *x_thread(void *arg) {
+    (void)arg;
+    allocate(60, 64); /* one slab */
+    sem_post(&f_may_flush);
+    sem_wait(&a_may_exit);
+    return NULL;
+}
+
+static void *gather_half(void *arg) {
+    (void)arg;
+    release_from(0, 30);
+    sem_post(&f_gathered);
+    sem_wait(&f_may_flush);
+    return NULL;
+}
+
+static void *adopt_only(void *arg) {
+    (void)arg;
+    slabmalloc_free(slabmalloc_malloc(200 * KIB));
+    sem_post(&y_is_there);
+    sem_wait(&y_may_exit);
+    return NULL;
+}
+
+/* The last objects of a slab wait in the inbox of an owner that comes after the slab's: trim must see it become empty.
+ */
+Test(remote, trim_gives_back_slabs_whose_last_objects_were_on_their_way) {
+    slabmalloc_free(slabmalloc_malloc(200 * KIB)); /* the first owner is this thread's */
+    sem_t *const all[] = {&a_may_exit, &f_may_flush, &f_gathered, &y_is_there, &y_may_exit};
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        sem_init(all[i], 0, 0);
+    }
+    pthread_t x, f, y;
+    pthread_create(&x, NULL, x_thread, NULL);
+    sem_wait(&f_may_flush);
+    pthread_create(&f, NULL, gather_half, NULL);
+    sem_wait(&f_gathered);
+    uint32_t of_x = pagemap_tag(object[0]) >> TAG_CLASS_BITS;
+    release_from(30, 30);
+    remote_flush(owner_have());
+    sem_post(&a_may_exit);
+    pthread_join(x, NULL);
+    slabmalloc_free(slabmalloc_malloc(64));
+    slabmalloc_trim();
+    MUST(pagemap_tag(object[0]) >> TAG_CLASS_BITS == owner_tag(owner_have()) >> TAG_CLASS_BITS);
+    pthread_create(&y, NULL, adopt_only, NULL);
+    sem_wait(&y_is_there);
+    sem_post(&f_may_flush);
+    pthread_join(f, NULL);
+    MUST(owner_by_id(of_x)->inbox != NULL);
+    slabmalloc_trim();
+    MUST(stats_now().slab_bytes == 0);
+    sem_post(&y_may_exit);
+    pthread_join(y, NULL);
+    MUST_BE_SOUND();
+}
+
 /* The same at random: threads that exit with objects out, whose slabs others adopt and steal while frees are under way.
  */
 #define GENERATIONS 60
