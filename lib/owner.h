@@ -143,6 +143,9 @@ void owner_drop_empty_slabs(struct owner *owner);
 uint32_t owner_count(void);
 struct owner *owner_by_id(uint32_t id);
 
+/* Owners in the depots are idle and hold nothing but slabs? Names the first broken rule, else NULL. */
+const char *owner_check_idle(void);
+
 /* Registers thread exit. Once. */
 void owner_init(void);
 

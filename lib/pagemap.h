@@ -57,6 +57,7 @@ enum page_state {
     PAGE_SLAB, /* page of a slab; slab pointer valid */
     PAGE_RUN,  /* first page of a page run; npages valid */
     PAGE_MAPPING,
+    PAGE_ISOLATED, /* first page of a block that is being purged; order valid */
 };
 
 /*

@@ -32,4 +32,8 @@ bool run_resize(void *p, size_t npages);
 
 void run_cache_flush(struct owner *owner);
 
+/* What is in OWNER's run cache is what its tags and sum say? Names the first broken rule, else NULL. By its own thread.
+ */
+const char *run_cache_check(const struct owner *owner);
+
 #endif

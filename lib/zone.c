@@ -118,6 +118,7 @@ static uintptr_t isolate(struct zone *zone, unsigned min_order) {
     lock_take(&zone->lock);
     uintptr_t pfn = buddy_take_dirty(&zone->buddy, min_order, &order);
     if (pfn) {
+        pagemap_page(pfn)->state = PAGE_ISOLATED;
         zone->isolated_pages += (size_t)1 << order;
     }
     lock_drop(&zone->lock);
@@ -125,9 +126,10 @@ static uintptr_t isolate(struct zone *zone, unsigned min_order) {
 }
 
 static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
-    const struct page *page = pagemap_page(pfn);
+    struct page *page = pagemap_page(pfn);
     size_t npages = (size_t)1 << page->order;
     lock_take(&zone->lock);
+    page->state = PAGE_BODY;
     if (purged) {
         buddy_mark_fresh(pfn, npages);
         zone->purged_pages += page->extra;
