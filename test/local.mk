@@ -85,6 +85,10 @@ preload_tests = \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t
 
+# Operation sequences against a model of the heap; built under sanitizers too.
+fuzz_programs = test/fuzz/fuzz_ops
+fuzz_tests = test/fuzz/sequences_match_the_model.t
+
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
@@ -116,6 +120,20 @@ test_unit_test_stress_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 
+fuzz_sources = \
+	test/fuzz/model.c test/fuzz/model.h \
+	test/fuzz/ops.c test/fuzz/ops.h \
+	test/fuzz/sequence.c test/fuzz/sequence.h
+test_fuzz_fuzz_ops_SOURCES = test/fuzz/fuzz_ops.c $(fuzz_sources)
+test_fuzz_fuzz_ops_LDADD = libslabcore.la
+
+# Only in a build with clang and --enable-sanitize=fuzzer-no-link: see
+# test/fuzz/explore.
+EXTRA_PROGRAMS += test/fuzz/libfuzzer_ops
+test_fuzz_libfuzzer_ops_SOURCES = test/fuzz/libfuzzer.c $(fuzz_sources)
+test_fuzz_libfuzzer_ops_LDADD = libslabcore.la
+test_fuzz_libfuzzer_ops_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+
 # C++ ones; the others are NAME.c.
 test_preload_progs_cxx_lifetime_SOURCES = test/preload/progs/cxx_lifetime.cc
 test_preload_progs_family_cxx_SOURCES = test/preload/progs/family_cxx.cc
@@ -126,6 +144,9 @@ TESTS += $(unit_tests)
 else
 TESTS += test/unit/no_criterion.sh
 endif
+
+check_PROGRAMS += $(fuzz_programs)
+TESTS += $(fuzz_tests)
 
 if !INSTRUMENTED
 check_PROGRAMS += $(preload_programs)
@@ -150,14 +171,16 @@ AM_TESTS_ENVIRONMENT = \
 	SLABMALLOC_CMD='$(abs_top_builddir)/slabmalloc'; \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
+	SLABMALLOC_SANITIZE='$(SANITIZE)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(bench_programs)'; \
-	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
-	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
+	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
+	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
-EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
+EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) test/run_test \
+	test/fuzz/explore $(wildcard $(srcdir)/test/fuzz/corpus/*) \
 	test/abi/symbols.list \
 	test/golden/fast_path.x86_64.golden \
 	test/preload/lib.sh test/preload/packages.txt \
