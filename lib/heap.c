@@ -279,8 +279,10 @@ bool heap_trim(void) {
         magazine_flush(owner, false);
     }
     for (uint32_t id = 1; id <= owner_count(); id++) {
+        remote_return_inbox(owner_by_id(id));
+    }
+    for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *each = owner_by_id(id);
-        remote_return_inbox(each);
         owner_lock(each);
         owner_drop_empty_slabs(each);
         owner_unlock(each);

@@ -286,6 +286,42 @@ void magazine_flush(struct owner *owner, bool release) {
     }
 }
 
+static bool is_out(const void *p) {
+    const struct slab *slab = slab_of(p);
+    long index = slab_index(slab, p);
+    return index >= 0 && !slab_is_free(slab, (size_t)index);
+}
+
+static const char *check_objects(const struct owner *owner, unsigned class) {
+    void **base = magazine_base(owner, class), **top = owner->magazines.of[class].top;
+    if (*base || top < base || top > owner->magazines.of[class].limit) {
+        return "a magazine is not between its NULL and its limit";
+    }
+    for (void **slot = base + 1; slot <= top; slot++) {
+        if (pagemap_tag(*slot) != (owner_tag(owner) | class)) {
+            return "an object in a magazine is another owner's or class's";
+        }
+        if (!is_out(*slot)) {
+            return "an object in a magazine is in its slab too";
+        }
+    }
+    return NULL;
+}
+
+const char *magazine_check(const struct owner *owner) {
+    size_t pinned = 0;
+    const char *broken = NULL;
+    for (unsigned class = 0; class < CLASS_COUNT && !broken; class ++) {
+        broken = check_objects(owner, class);
+        pinned += pages_pinned(class, owner->cache[class].capacity);
+    }
+    if (broken) {
+        return broken;
+    }
+    return pinned <= atomic_load_explicit(&pinned_pages, memory_order_relaxed) ? NULL
+                                                                               : "magazines exceed what was budgeted";
+}
+
 void magazine_fork_child(const struct owner *self) {
     size_t pinned = 0;
     for (unsigned class = 0; self && class < CLASS_COUNT; class ++) {

@@ -71,6 +71,10 @@ void magazine_flush(struct owner *owner, bool release);
 /* Objects in OWNER's magazine of CLASS (exact for the calling thread's own, a guess for others'). */
 size_t magazine_count(const struct owner *owner, unsigned class);
 
+/* What is in OWNER's magazines is out of its slabs, and in the budget? Names the first broken rule, else NULL. By its
+ * own thread. */
+const char *magazine_check(const struct owner *owner);
+
 /* In a fork child: OWNER's magazines are as another thread left them in mid-step; forget objects and slots. */
 void magazine_abandon(struct owner *owner);
 

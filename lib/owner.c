@@ -368,6 +368,45 @@ struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
     return slab;
 }
 
+static const char *check_idle(const struct owner *owner, unsigned node) {
+    if (atomic_load_explicit(&owner->state, memory_order_relaxed) != OWNER_IDLE || owner->node != node) {
+        return "an owner in a depot is active or of another node";
+    }
+    bool empty = !owner->run_cache_pages && !owner->spare;
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        empty = empty && !owner->open[way];
+    }
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        empty = empty && !owner->cache[class].capacity && !magazine_count(owner, class);
+    }
+    return empty ? NULL : "an idle owner holds more than slabs";
+}
+
+/* With the depot's lock: nobody can adopt one meanwhile. */
+static const char *check_depot(const struct depot *depot, unsigned node) {
+    uint32_t count = 0;
+    for (const struct owner *owner = depot->idle; owner; owner = owner->next_idle) {
+        const char *broken = check_idle(owner, node);
+        if (broken) {
+            return broken;
+        }
+        if (++count > owner_count()) {
+            return "a depot's list of owners has a loop";
+        }
+    }
+    return NULL;
+}
+
+const char *owner_check_idle(void) {
+    const char *broken = NULL;
+    for (unsigned node = 0; node < NODES_MAX && !broken; node++) {
+        lock_take(&depots[node].lock);
+        broken = check_depot(&depots[node], node);
+        lock_drop(&depots[node].lock);
+    }
+    return broken;
+}
+
 void owner_each_lock(void (*visit)(struct lock *lock)) {
     for (unsigned node = 0; node < NODES_MAX; node++) {
         visit(&depots[node].lock);

@@ -157,6 +157,9 @@ void owner_unhold_slab(struct owner *owner, struct slab *slab);
 uint32_t owner_count(void);
 struct owner *owner_by_id(uint32_t id);
 
+/* Owners in the depots are idle and hold nothing but slabs? Names the first broken rule, else NULL. */
+const char *owner_check_idle(void);
+
 /* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
 void owner_init(void);
 

@@ -214,3 +214,28 @@ bool remote_receive(struct owner *self) {
     }
     return true;
 }
+
+static const char *check_magazine(const struct remote_magazine *m, unsigned way) {
+    if (m->owner % REMOTE_WAYS != way || m->owner > owner_count() || !m->count || m->count > REMOTE_OBJECTS) {
+        return "a remote magazine's owner or count is wrong";
+    }
+    for (unsigned i = 0; i < m->count; i++) {
+        const void *p = m->object[i];
+        if (!(pagemap_tag(p) >> TAG_CLASS_BITS)) {
+            return "what is in a remote magazine is no slab object";
+        }
+        long index = slab_index(slab_of(p), p);
+        if (index < 0 || slab_is_free(slab_of(p), (size_t)index)) {
+            return "an object in a remote magazine is in its slab too";
+        }
+    }
+    return NULL;
+}
+
+const char *remote_check(const struct owner *self) {
+    const char *broken = NULL;
+    for (unsigned way = 0; way < REMOTE_WAYS && !broken; way++) {
+        broken = self->open[way] ? check_magazine(self->open[way], way) : NULL;
+    }
+    return broken;
+}

@@ -68,6 +68,9 @@ bool remote_receive(struct owner *self);
 /* Sends everything SELF is still gathering. By its own thread. */
 void remote_flush(struct owner *self);
 
+/* What SELF gathers are objects out of slabs? Names the first broken rule, else NULL. By its own thread. */
+const char *remote_check(const struct owner *self);
+
 /* Puts everything in OWNER's inbox back into slabs. By a thread that does not hold its lock. */
 void remote_return_inbox(struct owner *owner);
 

@@ -180,23 +180,31 @@ void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 
-const char *slab_check(const struct slab *slab) {
-    size_t nfree = 0;
-    for (size_t i = 0; i < SLAB_OBJECTS_MAX / 64; i++) {
-        nfree += (size_t)__builtin_popcountll(slab->free[i]);
-    }
-    if (nfree != slab->nfree || nfree > slab->nobjects) {
-        return "a slab's free count differs from its bitmap";
-    }
-    for (size_t i = 0; i < slab->nobjects; i++) {
-        if (!slab_is_free(slab, i) && objects_mask(slab, i, i) & ~slab->touched) {
-            return "an object that is out lies on a page that was not touched";
-        }
-    }
+static const char *check_pages(const struct slab *slab) {
+    uintptr_t pfn = slab->base >> PAGE_SHIFT;
     for (size_t i = 0; i < slab->npages; i++) {
-        if (slab_of((char *)slab->base + (i << PAGE_SHIFT)) != slab) {
+        const struct page *page = pagemap_page(pfn + i);
+        if (page->state != PAGE_SLAB || page->link != (uintptr_t)slab || page->extra != i) {
             return "a page of a slab does not point to it";
         }
     }
     return NULL;
+}
+
+const char *slab_check(const struct slab *slab) {
+    size_t nfree = 0, bytes = sizeclass_bytes(slab->class);
+    if (slab->bytes != bytes || slab->nobjects != min_size((slab->npages << PAGE_SHIFT) / bytes, SLAB_OBJECTS_MAX)) {
+        return "a slab's size does not follow from its class and pages";
+    }
+    for (size_t i = 0; i < SLAB_OBJECTS_MAX; i++) {
+        bool is_free = slab_is_free(slab, i);
+        nfree += is_free;
+        if (is_free && i >= slab->nobjects) {
+            return "a slab has a free object beyond its end";
+        }
+        if (!is_free && i < slab->nobjects && objects_mask(slab, i, i) & ~slab->touched) {
+            return "an object that is out lies on a page that was not touched";
+        }
+    }
+    return nfree == slab->nfree ? check_pages(slab) : "a slab's free count differs from its bitmap";
 }

@@ -112,7 +112,7 @@ uint64_t slab_holes(const struct slab *slab);
 /* Hands the slab to another owner: new tags on all its pages. Under the old owner's lock. */
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag);
 
-/* Counts and bitmap agree? Names the first broken rule, else NULL. */
+/* Constants, counts, bitmap and pages agree? Names the first broken rule, else NULL. With the owner's lock. */
 const char *slab_check(const struct slab *slab);
 
 #endif

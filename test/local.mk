@@ -98,6 +98,10 @@ preload_tests = \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t
 
+# Operation sequences against a model of the heap; built under sanitizers too.
+fuzz_programs = test/fuzz/fuzz_ops
+fuzz_tests = test/fuzz/sequences_match_the_model.t
+
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
@@ -156,6 +160,20 @@ test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 test_unit_test_nodes_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind
 
+fuzz_sources = \
+	test/fuzz/model.c test/fuzz/model.h \
+	test/fuzz/ops.c test/fuzz/ops.h \
+	test/fuzz/sequence.c test/fuzz/sequence.h
+test_fuzz_fuzz_ops_SOURCES = test/fuzz/fuzz_ops.c $(fuzz_sources)
+test_fuzz_fuzz_ops_LDADD = libslabcore.la
+
+# Only in a build with clang and --enable-sanitize=fuzzer-no-link: see
+# test/fuzz/explore.
+EXTRA_PROGRAMS += test/fuzz/libfuzzer_ops
+test_fuzz_libfuzzer_ops_SOURCES = test/fuzz/libfuzzer.c $(fuzz_sources)
+test_fuzz_libfuzzer_ops_LDADD = libslabcore.la
+test_fuzz_libfuzzer_ops_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+
 # C++ ones; the others are NAME.c.
 test_preload_progs_cxx_lifetime_SOURCES = test/preload/progs/cxx_lifetime.cc
 test_preload_progs_family_cxx_SOURCES = test/preload/progs/family_cxx.cc
@@ -166,6 +184,9 @@ TESTS += $(unit_tests)
 else
 TESTS += test/unit/no_criterion.sh
 endif
+
+check_PROGRAMS += $(fuzz_programs)
+TESTS += $(fuzz_tests)
 
 if !INSTRUMENTED
 check_PROGRAMS += $(preload_programs)
@@ -205,11 +226,12 @@ AM_TESTS_ENVIRONMENT = \
 	SLABMALLOC_CMD='$(abs_top_builddir)/slabmalloc'; \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
+	SLABMALLOC_SANITIZE='$(SANITIZE)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(soak_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(soak_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
 	GCOV_ERROR_FILE=/dev/null; \
-	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
-	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
+	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
+	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
 
 # Checks too long for "make check"; "make check-long" is that at full length and
 # then each of these: a new one is a target and one word here.
@@ -241,7 +263,8 @@ PYTHON3 = python3
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
-EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
+EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) test/run_test \
+	test/fuzz/explore $(wildcard $(srcdir)/test/fuzz/corpus/*) \
 	test/abi/symbols.list \
 	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \

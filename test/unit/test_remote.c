@@ -192,8 +192,9 @@ Test(remote, received_magazines_are_used_again_or_given_back) {
         received[n++] = m;
     }
     MUST(n >= 9 && n == self->inbox_count);
-    remote_receive(self);
-    MUST(!self->inbox && self->inbox_count == 0 && self->spare);
+    while (remote_receive(self)) {
+    }
+    MUST(!self->inbox && !self->received && self->inbox_count == 0 && self->spare);
     unsigned found = 0;
     for (unsigned i = 0; i < n; i++) {
         found += received[i] == self->spare;
@@ -401,7 +402,7 @@ Test(remote, direct_free_follows_a_slab_that_is_stolen_meanwhile) {
     allocate(1, 2000);
     struct slab *slab = slab_of(object[0]);
     allocate(slab->nobjects, 2000);
-    MUST(slab_of(object[0]) == slab && slab->bin == SLAB_FULL && !slab->next && !slab->prev);
+    MUST(slab_of(object[0]) == slab && slab->bin == SLAB_FULL && !slab->next && slab->prev == slab);
     struct owner *from = owner_have(), *to = owner_borrow();
     pthread_t thread;
     owner_lock(from);
@@ -412,6 +413,7 @@ Test(remote, direct_free_follows_a_slab_that_is_stolen_meanwhile) {
     }
     /* As a thief does it. */
     from->cache[slab->class].list[SLAB_FULL] = NULL;
+    from->cache[slab->class].count[SLAB_FULL] = 0;
     from->cache[slab->class].nslabs--;
     slab->bin = SLAB_UNFILED;
     slab_retag(slab, to, owner_tag(to));
@@ -423,6 +425,65 @@ Test(remote, direct_free_follows_a_slab_that_is_stolen_meanwhile) {
     MUST(slab->nfree == 1 && slab->bin != SLAB_FULL && slab->owner == to);
     MUST_BE_SOUND();
     owner_return(to);
+    MUST_BE_SOUND();
+}
+
+static sem_t y_is_there, y_may_exit;
+
+static void *x_thread(void *arg) {
+    (void)arg;
+    allocate(60, 64); /* one slab */
+    sem_post(&f_may_flush);
+    sem_wait(&a_may_exit);
+    return NULL;
+}
+
+static void *gather_half(void *arg) {
+    (void)arg;
+    release_from(0, 30);
+    sem_post(&f_gathered);
+    sem_wait(&f_may_flush);
+    return NULL;
+}
+
+static void *adopt_only(void *arg) {
+    (void)arg;
+    slabmalloc_free(slabmalloc_malloc(200 * KIB));
+    sem_post(&y_is_there);
+    sem_wait(&y_may_exit);
+    return NULL;
+}
+
+/* The last objects of a slab wait in the inbox of an owner that comes after the slab's: trim must see it become empty.
+ */
+Test(remote, trim_gives_back_slabs_whose_last_objects_were_on_their_way) {
+    slabmalloc_free(slabmalloc_malloc(200 * KIB)); /* the first owner is this thread's */
+    sem_t *const all[] = {&a_may_exit, &f_may_flush, &f_gathered, &y_is_there, &y_may_exit};
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        sem_init(all[i], 0, 0);
+    }
+    pthread_t x, f, y;
+    pthread_create(&x, NULL, x_thread, NULL);
+    sem_wait(&f_may_flush);
+    pthread_create(&f, NULL, gather_half, NULL);
+    sem_wait(&f_gathered);
+    uint32_t of_x = pagemap_tag(object[0]) >> TAG_CLASS_BITS;
+    release_from(30, 30);
+    remote_flush(owner_have());
+    sem_post(&a_may_exit);
+    pthread_join(x, NULL);
+    slabmalloc_free(slabmalloc_malloc(64));
+    slabmalloc_trim();
+    MUST(pagemap_tag(object[0]) >> TAG_CLASS_BITS == owner_tag(owner_have()) >> TAG_CLASS_BITS);
+    pthread_create(&y, NULL, adopt_only, NULL);
+    sem_wait(&y_is_there);
+    sem_post(&f_may_flush);
+    pthread_join(f, NULL);
+    MUST(owner_by_id(of_x)->inbox != NULL);
+    slabmalloc_trim();
+    MUST(stats_now().slab_bytes == 0);
+    sem_post(&y_may_exit);
+    pthread_join(y, NULL);
     MUST_BE_SOUND();
 }
 

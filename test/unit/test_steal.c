@@ -121,7 +121,7 @@ Test(steal, slab_is_filed_by_how_much_of_it_is_free) {
                             : 2 * nfree > slab->nobjects ? SLAB_SPARSE
                                                          : SLAB_BUSY;
         MUST(slab->bin == bin && owner_have()->cache[class].list[bin] == slab);
-        MUST(owner_have()->cache[class].nempty == (bin == SLAB_EMPTY));
+        MUST(owner_have()->cache[class].count[SLAB_EMPTY] == (bin == SLAB_EMPTY));
         if (nfree < slab->nobjects) {
             slabmalloc_free(left[nfree]);
         }
@@ -141,7 +141,7 @@ Test(steal, one_empty_slab_of_a_class_stays_and_no_more) {
         slabmalloc_free(left[i]);
     }
     const struct owner_cache *cache = &owner_have()->cache[class];
-    MUST(cache->nslabs == 1 && cache->nempty == 1 && cache->list[SLAB_EMPTY] && !cache->list[SLAB_EMPTY]->next);
+    MUST(cache->nslabs == 1 && cache->count[SLAB_EMPTY] == 1 && cache->list[SLAB_EMPTY] && !cache->list[SLAB_EMPTY]->next);
     MUST_BE_SOUND();
 }
 
