@@ -72,4 +72,5 @@ bench: all $(bench_programs) bench/libempty.la
 # Scripts and headers; the programs' sources are distributed as such. Never
 # whole folders, which "make dist" would take from the build folder.
 EXTRA_DIST += bench/compare $(wildcard $(srcdir)/bench/*.md) \
+	$(wildcard $(srcdir)/bench/harness/*.py) \
 	$(wildcard $(addprefix $(srcdir)/bench/workloads/*., h js lua md pl py sh))

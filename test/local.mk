@@ -88,6 +88,7 @@ preload_tests = \
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
+	test/comparison.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
 	test/lists.sh
