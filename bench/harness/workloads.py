@@ -53,6 +53,8 @@ TREE = [
     ("git-pack", "git.sh", ["pack"], False),
     ("git-log", "git.sh", ["log"], False),
     ("lua", "lua.sh", [], False),
+    ("jq", "jq.sh", [], False),
+    ("gs", "gs.sh", [], False),
     ("node", "node.sh", [], False),
 ]
 
