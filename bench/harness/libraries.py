@@ -52,26 +52,39 @@ def parse_pair(item, place):
     return name, path
 
 
-def read_given(options):
-    given = {}
-    for file in options.lib_file:
-        try:
-            lines = open(file).read().splitlines()
-        except OSError as error:
-            die(f"cannot read libraries: {error}")
-        given.update(parse_pair(line, file) for line in lines if line.strip() and not line.startswith("#"))
-    given.update(parse_pair(item, "--lib") for item in options.lib)
-    return given
+def read_file(path):
+    """Lines of NAME=PATH, each followed by indented lines of VARIABLE=VALUE for that library's runs."""
+    try:
+        lines = open(path).read().splitlines()
+    except OSError as error:
+        die(f"cannot read libraries: {error}")
+    given, settings, name = {}, {}, None
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not line[0].isspace():
+            name, given_path = parse_pair(line, path)
+            given[name] = given_path
+            continue
+        variable, equals, value = line.strip().partition("=")
+        if not (name and variable and equals):
+            die(f"{path} wants VARIABLE=VALUE below a library, not '{line.strip()}'")
+        settings.setdefault(name, {})[variable] = value
+    return given, settings
 
 
 def choose(options, build_dir):
-    """Name -> path of the library to preload ("" for glibc), in the order they are printed."""
-    given = read_given(options)
+    """Name -> path of the library to preload ("" for glibc), in the order they are printed; and their settings."""
+    given, settings = {}, {}
+    for path in options.lib_file:
+        more, more_settings = read_file(path)
+        given.update(more)
+        settings.update(more_settings)
+    given.update(parse_pair(item, "--lib") for item in options.lib)
     names = [n for n in (options.libs or "").split(",") if n]
     if options.libs is None:
         names = ["slabmalloc"] if options.lib_file else DEFAULT.split(",")
-        names += [n for n in given if n not in names]
-    elif not options.lib_file:
+    if options.libs is None or not options.lib_file:
         names += [n for n in given if n not in names]
     libraries = {}
     for name in names:
@@ -80,7 +93,8 @@ def choose(options, build_dir):
             path = os.path.abspath(path)
             check_preload(name, path)
         libraries[name] = path
-    return libraries
+    add_settings(settings, options.env, libraries)
+    return libraries, settings
 
 
 def check_preload(name, path):
@@ -92,9 +106,8 @@ def check_preload(name, path):
         die(f"library {name}: {path} cannot be preloaded: {probe.stderr.strip() or f'status {probe.returncode}'}")
 
 
-def parse_settings(items, libraries):
+def add_settings(settings, items, libraries):
     """--env NAME:VARIABLE=VALUE, for libraries that differ by their settings only."""
-    settings = {}
     for item in items:
         name, _, assignment = item.partition(":")
         variable, equals, value = assignment.partition("=")
@@ -103,4 +116,3 @@ def parse_settings(items, libraries):
         if name not in libraries:
             die(f"--env names no compared library: '{name}'")
         settings.setdefault(name, {})[variable] = value
-    return settings
