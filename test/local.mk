@@ -105,6 +105,7 @@ fuzz_tests = test/fuzz/sequences_match_the_model.t
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
+	test/comparison.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
 	test/lists.sh \
