@@ -53,7 +53,8 @@ static inline size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-/* A counter one lock covers for writing and anybody may read: the reader gets some recent value. */
+/* A counter that one lock, or one thread, covers for writing and anybody may read: the reader gets some recent value.
+ */
 static inline void counter_add(size_t *counter, size_t n) {
     __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }

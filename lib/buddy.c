@@ -29,6 +29,34 @@ static void fresh_set(uintptr_t pfn, size_t npages, bool fresh) {
     }
 }
 
+/* The bits of up to 64 pages, as the low bits of a word. */
+static uint64_t *mask_words(uintptr_t pfn, size_t npages, uint64_t mask[2]) {
+    size_t bit = pfn % 64;
+    uint64_t all = npages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << npages) - 1;
+    mask[0] = all << bit;
+    mask[1] = bit ? all >> (64 - bit) : 0;
+    return &pagemap_block(pfn)->fresh[(pfn & (BLOCK_PAGES - 1)) / 64];
+}
+
+uint64_t buddy_fresh_mask(uintptr_t pfn, size_t npages) {
+    uint64_t mask[2];
+    const uint64_t *words = mask_words(pfn, npages, mask);
+    size_t bit = pfn % 64;
+    uint64_t low = __atomic_load_n(&words[0], __ATOMIC_RELAXED) & mask[0];
+    uint64_t high = mask[1] ? __atomic_load_n(&words[1], __ATOMIC_RELAXED) & mask[1] : 0;
+    return low >> bit | (high ? high << (64 - bit) : 0);
+}
+
+void buddy_set_fresh_mask(uintptr_t pfn, size_t npages, uint64_t fresh) {
+    uint64_t mask[2];
+    uint64_t *words = mask_words(pfn, npages, mask);
+    size_t bit = pfn % 64;
+    __atomic_store_n(&words[0], (words[0] & ~mask[0]) | (fresh << bit & mask[0]), __ATOMIC_RELAXED);
+    if (mask[1]) {
+        __atomic_store_n(&words[1], (words[1] & ~mask[1]) | (fresh >> (64 - bit) & mask[1]), __ATOMIC_RELAXED);
+    }
+}
+
 void buddy_mark_fresh(uintptr_t pfn, size_t npages) {
     fresh_set(pfn, npages, true);
 }
@@ -104,9 +132,14 @@ static void area_remove(struct buddy *buddy, uintptr_t pfn) {
     page->state = PAGE_BODY;
 }
 
+/* The pages' bits in their pageblock follow what the free lists say. */
+static struct pageblock_index *index_of(struct buddy *buddy, uintptr_t pfn) {
+    return &buddy->index[pagemap_block(pfn)->group];
+}
+
 static bool is_free_block(uintptr_t pfn, unsigned order) {
-    const struct page *page = pagemap_page(pfn);
-    return page->state == PAGE_FREE && page->order == order;
+    struct page page = page_peek(pagemap_page(pfn));
+    return page.state == PAGE_FREE && page.order == order;
 }
 
 static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
@@ -125,6 +158,7 @@ static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
 
 void buddy_free(struct buddy *buddy, uintptr_t pfn, size_t npages, size_t ntouched) {
     fresh_set(pfn, ntouched, false);
+    pageblock_give(index_of(buddy, pfn), pfn, npages);
     while (npages) {
         unsigned order = 63 - (unsigned)__builtin_clzll(npages);
         if (pfn & (BLOCK_PAGES - 1)) {
@@ -136,41 +170,80 @@ void buddy_free(struct buddy *buddy, uintptr_t pfn, size_t npages, size_t ntouch
     }
 }
 
-/* Keeps the first NPAGES of a block and gives the rest back, largest pieces first. */
-static void split(struct buddy *buddy, uintptr_t pfn, unsigned order, size_t npages) {
-    while (npages < (size_t)1 << order) {
-        size_t half = (size_t)1 << --order;
+/* A block that is in no list any more: keeps [FROM, TO) of it and gives the rest back, largest pieces first. */
+static void split(struct buddy *buddy, uintptr_t pfn, unsigned order, uintptr_t from, uintptr_t to) {
+    while (pfn < from || pfn + ((uintptr_t)1 << order) > to) {
+        uintptr_t middle = pfn + ((uintptr_t)1 << --order);
         buddy->splits++;
-        if (npages <= half) {
-            area_insert(buddy, pfn + half, order, false);
+        if (to <= middle) {
+            area_insert(buddy, middle, order, false);
+        } else if (from >= middle) {
+            area_insert(buddy, pfn, order, false);
+            pfn = middle;
         } else {
-            pfn += half;
-            npages -= half;
+            split(buddy, pfn, order, from, middle);
+            pfn = middle;
         }
     }
 }
 
+/* The free block that PFN, a free page, lies in. */
+static uintptr_t block_around(uintptr_t pfn) {
+    unsigned order = 0;
+    while (!is_free_block(pfn & ~(((uintptr_t)1 << order) - 1), order)) {
+        order++;
+    }
+    return pfn & ~(((uintptr_t)1 << order) - 1);
+}
+
+/* Takes [FROM, TO), free pages of one pageblock, out of the lists. */
+static void take_range(struct buddy *buddy, uintptr_t from, uintptr_t to) {
+    for (uintptr_t at = from; at < to;) {
+        uintptr_t pfn = block_around(at);
+        unsigned order = pagemap_page(pfn)->order;
+        area_remove(buddy, pfn);
+        split(buddy, pfn, order, from, to);
+        at = pfn + ((uintptr_t)1 << order);
+    }
+    pageblock_take(index_of(buddy, from), from, to - from);
+}
+
 /* The block to take for GROUP, by preference: its own pageblocks' dirty blocks, a dirty free pageblock, its own fresh
- * blocks, a fresh pageblock; then the largest block of another group, dirty before fresh. */
-static uintptr_t choose(const struct buddy *buddy, unsigned least, enum buddy_group group, unsigned *order) {
-    uint32_t wanted = ~0u << least, parts = wanted & ~(1u << MAX_ORDER);
+ * blocks, ranges of several of its own blocks, a fresh pageblock; then the largest block of another group, dirty before
+ * fresh. */
+static uintptr_t choose_block(const struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
+    uint32_t wanted = ~0u << max_size(order_of(npages), align_order), parts = wanted & ~(1u << MAX_ORDER);
     for (unsigned kind = 0; kind < KINDS; kind++) {
         uint32_t own = buddy->orders[group][kind] & parts, whole = buddy->orders[0][kind] & wanted & ~parts;
-        if (own | whole) {
-            *order = (unsigned)__builtin_ctz(own | whole);
-            return buddy->area[*order].list[own ? group : 0][kind].head;
+        if (own) {
+            return buddy->area[__builtin_ctz(own)].list[group][kind].head;
+        }
+        uintptr_t range = kind == KIND_FRESH && !align_order ? pageblock_find(&buddy->index[group], npages) : 0;
+        if (range || whole) {
+            return range ? range : buddy->area[MAX_ORDER].list[0][kind].head;
         }
     }
     for (unsigned kind = 0; kind < KINDS; kind++) {
         for (unsigned other = 0; other < GROUPS; other++) {
             uint32_t orders = buddy->orders[other][kind] & parts;
             if (orders) {
-                *order = 31 - (unsigned)__builtin_clz(orders);
-                return buddy->area[*order].list[other][kind].head;
+                return buddy->area[31 - __builtin_clz(orders)].list[other][kind].head;
             }
         }
     }
     return 0;
+}
+
+/* Page runs: the tightest range; but an unused one loses against a free pageblock that is resident. */
+static uintptr_t choose_range(const struct buddy *buddy, size_t npages) {
+    uintptr_t pfn = pageblock_find(&buddy->index[GROUP_RUN], npages);
+    uintptr_t whole = buddy->area[MAX_ORDER].list[0][KIND_DIRTY].head;
+    return pfn && whole && fresh_count(pfn, npages) == npages ? whole : pfn;
+}
+
+static uintptr_t choose(const struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
+    uintptr_t pfn = group == GROUP_RUN && !align_order ? choose_range(buddy, npages) : 0;
+    return pfn ? pfn : choose_block(buddy, npages, align_order, group);
 }
 
 size_t buddy_fit(const struct buddy *buddy, size_t npages, size_t least, enum buddy_group group) {
@@ -183,45 +256,44 @@ size_t buddy_fit(const struct buddy *buddy, size_t npages, size_t least, enum bu
     return npages;
 }
 
+/* A free pageblock becomes GROUP's. */
+static void open_block(struct buddy *buddy, uintptr_t pfn, enum buddy_group group) {
+    struct block *block = pagemap_block(pfn);
+    block->group = (uint8_t)group;
+    if (block->huge && !pagemap_page(pfn)->extra) {
+        /* The first touch of any page makes the whole huge page resident: prefer its rest from now on. */
+        area_remove(buddy, pfn);
+        fresh_set(pfn, BLOCK_PAGES, false);
+        area_insert(buddy, pfn, MAX_ORDER, false);
+        buddy->fresh_taken += BLOCK_PAGES;
+    }
+}
+
 uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
-    unsigned least = order_of(npages), order;
-    uintptr_t pfn = choose(buddy, least > align_order ? least : align_order, group, &order);
+    uintptr_t pfn = choose(buddy, npages, align_order, group);
     if (!pfn) {
         return 0;
     }
-    bool dirty = pagemap_page(pfn)->extra;
-    area_remove(buddy, pfn);
-    buddy->fresh_blocks += !dirty;
-    if (order == MAX_ORDER) {
-        pagemap_block(pfn)->group = (uint8_t)group;
-        if (pagemap_block(pfn)->huge && !dirty) {
-            /* The first touch of any page makes the whole huge page resident: prefer its rest from now on. */
-            fresh_set(pfn, BLOCK_PAGES, false);
-        }
+    if (is_free_block(pfn, MAX_ORDER)) {
+        open_block(buddy, pfn, group);
     }
-    split(buddy, pfn, order, npages);
+    buddy->fresh_taken += fresh_count(pfn, npages);
+    take_range(buddy, pfn, pfn + npages);
     return pfn;
 }
 
 bool buddy_claim(struct buddy *buddy, uintptr_t pfn, size_t npages) {
-    uintptr_t end = pfn + npages, at = pfn;
-    if ((pfn & (BLOCK_PAGES - 1)) + npages > BLOCK_PAGES) {
+    if (!pageblock_is_free(pfn, npages)) {
         return false;
     }
-    while (at < end) {
-        const struct page *page = pagemap_page(at);
-        if (page->state != PAGE_FREE) {
-            return false;
-        }
-        at += (uintptr_t)1 << page->order;
-    }
-    for (uintptr_t take = pfn; take < at;) {
-        size_t size = (size_t)1 << pagemap_page(take)->order;
-        area_remove(buddy, take);
-        take += size;
-    }
-    buddy_free(buddy, end, at - end, 0);
+    take_range(buddy, pfn, pfn + npages);
     return true;
+}
+
+/* A whole block leaves the lists. */
+static void take_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
+    area_remove(buddy, pfn);
+    pageblock_take(index_of(buddy, pfn), pfn, (size_t)1 << order);
 }
 
 uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *order) {
@@ -238,7 +310,7 @@ uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *or
         group++;
     }
     uintptr_t pfn = buddy->area[*order].list[group][KIND_DIRTY].tail;
-    area_remove(buddy, pfn);
+    take_block(buddy, pfn, *order);
     return pfn;
 }
 
@@ -246,13 +318,14 @@ uintptr_t buddy_remove_block(struct buddy *buddy) {
     struct free_list *list = buddy->area[MAX_ORDER].list[0];
     uintptr_t pfn = list[KIND_FRESH].head ? list[KIND_FRESH].head : list[KIND_DIRTY].head;
     if (pfn) {
-        area_remove(buddy, pfn);
+        take_block(buddy, pfn, MAX_ORDER);
     }
     return pfn;
 }
 
 void buddy_add_block(struct buddy *buddy, uintptr_t pfn) {
     buddy_mark_fresh(pfn, BLOCK_PAGES);
+    pageblock_give(index_of(buddy, pfn), pfn, BLOCK_PAGES);
     area_insert(buddy, pfn, MAX_ORDER, true);
 }
 
@@ -281,6 +354,9 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
         }
         if (order < MAX_ORDER && is_free_block(mate, order)) {
             return "two free buddies coexist";
+        }
+        if (!pageblock_is_free(pfn, npages)) {
+            return "a page of a free block is not free in its pageblock's bitmap";
         }
         for (size_t i = 1; i < npages; i++) {
             if (pagemap_page(pfn + i)->state == PAGE_FREE) {
@@ -313,6 +389,12 @@ const char *buddy_check(const struct buddy *buddy) {
     }
     if (free_pages != buddy->free_pages || ndirty != buddy->dirty_pages) {
         return "free or dirty page totals differ from the lists";
+    }
+    for (unsigned group = 0; group < GROUPS; group++) {
+        const char *broken = pageblock_check(&buddy->index[group], group);
+        if (broken) {
+            return broken;
+        }
     }
     return NULL;
 }

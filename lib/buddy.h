@@ -11,6 +11,8 @@
  *   - A pageblock in use serves one group of requests as long as there is another way: user space cannot move
  *     pages, so keeping slabs and page runs apart is what leaves whole blocks free later (the kernel's migrate types).
  *     A free pageblock belongs to no group; the first request that splits it gives it its own.
+ *   - What no single block can serve may still lie in several adjacent ones: pageblock.h finds such ranges. Page runs
+ *     are always placed that way, packed tightly; slabs when their own pageblocks have no block for them.
  *
  * No lock of its own: the zone's lock covers a buddy and the page structs of its free pages.
  */
@@ -18,6 +20,7 @@
 #define SLABMALLOC_BUDDY_H
 
 #include "base.h"
+#include "pageblock.h"
 
 struct free_list {
     uintptr_t head, tail; /* pfn; 0: empty */
@@ -38,7 +41,8 @@ struct buddy {
     size_t free_pages;              /* counters: see counter_read */
     size_t dirty_pages;             /* of free_pages, those that may be resident */
     uint64_t splits, merges;
-    uint64_t fresh_blocks; /* times a block without resident pages was taken: the heap's peak may have grown */
+    size_t fresh_taken; /* pages taken so far that were not resident: what the heap's peak grows by */
+    struct pageblock_index index[GROUPS];
 };
 
 /* NPAGES (1..BLOCK_PAGES) pages aligned to 2^align_order pages for GROUP; 0: no block large enough. The fresh bits
@@ -65,6 +69,11 @@ uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *or
 void buddy_mark_fresh(uintptr_t pfn, size_t npages);
 
 bool buddy_is_fresh(uintptr_t pfn);
+
+/* The fresh bits of up to 64 pages in one pageblock, bit 0 for PFN. Reading is as buddy_is_fresh; writing takes the
+ * zone's lock, and pages that are out. */
+uint64_t buddy_fresh_mask(uintptr_t pfn, size_t npages);
+void buddy_set_fresh_mask(uintptr_t pfn, size_t npages, uint64_t fresh);
 
 /* Takes a free pageblock out for good; 0: none. */
 uintptr_t buddy_remove_block(struct buddy *buddy);

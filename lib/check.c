@@ -4,14 +4,15 @@
 #include "zone.h"
 
 static const char *check_list(const struct owner *owner, unsigned class, unsigned bin, size_t *nslabs) {
-    const struct slab *prev = NULL;
-    for (const struct slab *slab = owner->cache[class].list[bin]; slab; prev = slab, slab = slab->next) {
+    const struct slab *head = owner->cache[class].list[bin], *prev = head ? head->prev : NULL;
+    size_t before = *nslabs;
+    for (const struct slab *slab = head; slab; prev = slab, slab = slab->next) {
         const char *broken = slab_check(slab);
         if (broken) {
             return broken;
         }
         bool full = !slab->nfree, empty = slab->nfree == slab->nobjects;
-        if (slab->bin != bin || full != (bin == SLAB_FULL) || empty != (bin == SLAB_EMPTY)) {
+        if (slab->bin != bin || (bin != SLAB_HELD && (full != (bin == SLAB_FULL) || empty != (bin == SLAB_EMPTY)))) {
             return "a slab is in the list of another state";
         }
         if (slab->owner != owner || slab->class != class ||
@@ -23,7 +24,10 @@ static const char *check_list(const struct owner *owner, unsigned class, unsigne
         }
         ++*nslabs;
     }
-    return NULL;
+    if (head && (prev != head->prev || prev->next)) {
+        return "a slab list's tail is wrong";
+    }
+    return *nslabs - before == owner->cache[class].count[bin] ? NULL : "a slab list's count is wrong";
 }
 
 static const char *check_owner(const struct owner *owner) {
@@ -50,14 +54,14 @@ struct page_sum {
 
 static bool sum_block(uintptr_t pfn, struct block *block, void *arg) {
     struct page_sum *sum = arg;
-    if (block->zone != sum->zone->index + 1) {
+    if (block_zone(block) != sum->zone->index + 1u) {
         return true;
     }
     sum->mapped_pages += BLOCK_PAGES;
     for (size_t i = 0; i < BLOCK_PAGES; i++) {
-        const struct page *page = pagemap_page(pfn + i);
-        if (page->state == PAGE_FREE) {
-            sum->free_pages += (size_t)1 << page->order;
+        struct page page = page_peek(pagemap_page(pfn + i));
+        if (page.state == PAGE_FREE) {
+            sum->free_pages += (size_t)1 << page.order;
         }
     }
     return true;

@@ -2,11 +2,14 @@
 
 #include <pthread.h>
 
+#include "background.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
 #include "owner.h"
 #include "pagemap.h"
+#include "reclaim.h"
+#include "region.h"
 #include "zone.h"
 
 /* Locks do not nest, but for the walk over idle owners: a thread holds two at most. */
@@ -68,6 +71,12 @@ static void fork_parent(void) {
 static void fork_child(void) {
     each_lock(child_one);
     owner_fork_child();
+    /* A thread that is inside the library goes on there when its signal handler returns, with what it has in hand. */
+    if (!forking.nmine && !region_purging) {
+        zone_fork_child();
+        reclaim_fork_child();
+    }
+    background_new_process();
     forking.nmine = 0;
 }
 

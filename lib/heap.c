@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "background.h"
 #include "fault.h"
 #include "fork.h"
 #include "mapping.h"
 #include "options.h"
+#include "reclaim.h"
 #include "remote.h"
 #include "run.h"
 #include "sys.h"
@@ -30,6 +32,7 @@ static void heap_init(void) {
         pagemap_init();
         zone_init();
         owner_init();
+        background_new_process();
         atomic_store_explicit(&heap_state, HEAP_READY, memory_order_release);
     }
     lock_drop(&heap_start_lock);
@@ -50,13 +53,19 @@ __attribute__((constructor(101))) static void heap_start(void) {
 
 static void heap_decay(struct owner *owner) {
     uint64_t now = sys_now_ms();
-    if (options.decay_ms < 0 || now < owner->decayed_at + (uint64_t)options.decay_ms) {
+    if (options.decay_ms < 0 || now < owner->decayed_at + (uint64_t)options.decay_ms || background_runs(now)) {
         return;
     }
     owner->decayed_at = now;
     run_cache_flush(owner);
     zone_decay(now);
     mapping_decay(now);
+}
+
+/* What this owner's slabs tell is read each time, other owners' now and then. */
+static void heap_consider_background(const struct owner *owner) {
+    bool thorough = owner->slow_calls % (16 * TICK_CALLS) == 0;
+    background_consider(thorough ? reclaim_sparse_pages() : counter_read(&owner->sparse_pages));
 }
 
 static struct owner *heap_check_node(struct owner *owner) {
@@ -75,6 +84,7 @@ static struct owner *heap_tick(struct owner *owner) {
         return owner;
     }
     heap_decay(owner);
+    heap_consider_background(owner);
     return zone_node_count() > 1 ? heap_check_node(owner) : owner;
 }
 
@@ -266,5 +276,6 @@ bool heap_trim(void) {
         owner_drop_empty_slabs(each);
         owner_unlock(each);
     }
-    return mapping_trim() + zone_trim() > 0;
+    size_t holes = reclaim_slabs(true);
+    return holes + mapping_trim() + zone_trim() > 0;
 }

@@ -5,6 +5,7 @@ noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
 libslabcore_la_SOURCES = \
 	lib/api.c \
+	lib/background.c lib/background.h \
 	lib/base.h \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
@@ -17,7 +18,10 @@ libslabcore_la_SOURCES = \
 	lib/meta.c lib/meta.h \
 	lib/options.c lib/options.h \
 	lib/owner.c lib/owner.h \
+	lib/pageblock.c lib/pageblock.h \
 	lib/pagemap.c lib/pagemap.h \
+	lib/program.c lib/program.h \
+	lib/reclaim.c lib/reclaim.h \
 	lib/region.c lib/region.h \
 	lib/remote.c lib/remote.h \
 	lib/run.c lib/run.h \
@@ -25,6 +29,7 @@ libslabcore_la_SOURCES = \
 	lib/slab.c lib/slab.h \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
+	lib/thread.c lib/thread.h \
 	lib/zone.c lib/zone.h
 
 pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h

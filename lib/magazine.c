@@ -74,7 +74,17 @@ static void **magazine_base(const struct owner *owner, unsigned class) {
 
 size_t magazine_count(const struct owner *owner, unsigned class) {
     const struct magazine *m = &owner->magazines.of[class];
-    return (size_t)(m->top - (m->limit - owner->cache[class].capacity));
+    void **limit = __atomic_load_n(&m->limit, __ATOMIC_RELAXED);
+    return (size_t)(__atomic_load_n(&m->top, __ATOMIC_RELAXED) - limit) +
+           __atomic_load_n(&owner->cache[class].capacity, __ATOMIC_RELAXED);
+}
+
+/* The magazine is SLOTS from now on: a NULL, COUNT objects and room for CAPACITY in all. */
+static void magazine_set_slots(struct owner *owner, unsigned class, void **slots, size_t count, size_t capacity) {
+    struct magazine *m = &owner->magazines.of[class];
+    magazine_set_top(m, slots + count);
+    __atomic_store_n(&m->limit, slots + capacity, __ATOMIC_RELAXED);
+    __atomic_store_n(&owner->cache[class].capacity, (uint16_t)capacity, __ATOMIC_RELAXED);
 }
 
 void magazine_init(struct owner *owner) {
@@ -85,9 +95,7 @@ void magazine_init(struct owner *owner) {
 
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
-    struct magazine *m = &owner->magazines.of[class];
-    struct owner_cache *cache = &owner->cache[class];
-    size_t old = cache->capacity, most = capacity_max(class);
+    size_t old = owner->cache[class].capacity, most = capacity_max(class);
     size_t grown = old ? 2 * old + 1 : min_size(CAPACITY_FIRST, most);
     if (grown <= old || grown > most || !budget_take(class, grown - old)) {
         return false;
@@ -101,9 +109,7 @@ static bool magazine_grow(struct owner *owner, unsigned class) {
     void **before = magazine_base(owner, class);
     slots[0] = NULL;
     memcpy(slots + 1, before + 1, count * sizeof *slots);
-    m->top = slots + count;
-    m->limit = slots + grown;
-    cache->capacity = (uint16_t)grown;
+    magazine_set_slots(owner, class, slots, count, grown);
     if (old) {
         meta_free(before, slots_bytes(old));
     }
@@ -116,8 +122,7 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
         return;
     }
     void **base = magazine_base(owner, class);
-    owner->magazines.of[class] = (struct magazine){(void **)magazine_nil, (void **)magazine_nil};
-    owner->cache[class].capacity = 0;
+    magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
     owner->cache[class].batch = 0;
     meta_free(base, slots_bytes(capacity));
     budget_return(class, capacity);
@@ -188,8 +193,9 @@ void *magazine_refill(struct owner *owner, unsigned class) {
     if (atomic_load_explicit(&owner->inbox, memory_order_relaxed)) {
         remote_receive(owner);
     }
-    if (*m->top) {
-        return *m->top--;
+    void *received = magazine_pop_from(m);
+    if (received) {
+        return received;
     }
     size_t batch = next_batch(owner, class);
     if (!batch) {
@@ -201,7 +207,7 @@ void *magazine_refill(struct owner *owner, unsigned class) {
         return NULL;
     }
     memmove(slots, slots + (batch - got), got * sizeof *slots);
-    m->top = slots + got - 2;
+    magazine_set_top(m, slots + got - 2);
     return slots[got - 1];
 }
 
@@ -227,7 +233,7 @@ static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     owner_unlock(owner);
     size_t count = magazine_count(owner, class);
     memmove(slots, slots + n, (count - n) * sizeof *slots);
-    m->top -= n;
+    magazine_set_top(m, m->top - n);
 }
 
 bool magazine_try_push(struct owner *owner, unsigned class, void *p) {
@@ -235,7 +241,8 @@ bool magazine_try_push(struct owner *owner, unsigned class, void *p) {
     if (m->top == m->limit) {
         return false;
     }
-    *++m->top = p;
+    m->top[1] = p;
+    magazine_set_top(m, m->top + 1);
     return true;
 }
 

@@ -14,14 +14,23 @@
 
 #include "owner.h"
 
-/* An object of the class of BYTES (<= SLAB_MAX), or NULL: magazine_refill. */
-static inline void *magazine_pop(size_t bytes) {
-    struct magazine *m = &magazines_self->of[sizeclass_of(bytes)];
+static inline void magazine_set_top(struct magazine *m, void **top) {
+    __atomic_store_n(&m->top, top, __ATOMIC_RELAXED);
+}
+
+static inline void *magazine_pop_from(struct magazine *m) {
     void **top = m->top, *p = *top;
     if (likely(p != NULL)) {
-        m->top = top - 1;
+        magazine_set_top(m, top - 1);
     }
     return p;
+}
+
+/* An object of the class of BYTES (<= SLAB_MAX), or NULL: magazine_refill. */
+static inline void *magazine_pop(size_t bytes) {
+    struct magazines *self = magazines_self;
+    size_t class = sizeclass_of(bytes); /* for an unsigned gcc 12 would compute the address twice */
+    return magazine_pop_from(&self->of[class]);
 }
 
 /* True: P was one of ours and is in its magazine now. False: magazine_push_slow or another kind of free. */
@@ -37,7 +46,7 @@ static inline bool magazine_push(void *p) {
         return false;
     }
     top[1] = p;
-    m->top = top + 1;
+    magazine_set_top(m, top + 1);
     return true;
 }
 

@@ -29,7 +29,7 @@ struct extent {
 static struct {
     struct lock lock;
     struct extent slot[CACHE_SLOTS];
-    size_t pages; /* in all slots */
+    size_t pages; /* in all slots: see counter_read */
     size_t live_pages, live_count;
 } cache;
 
@@ -49,8 +49,7 @@ static void live_count(ptrdiff_t npages, ptrdiff_t count) {
 
 static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
-    page->state = PAGE_MAPPING;
-    page->link = extent.npages & (((uint64_t)1 << 48) - 1);
+    page_mark(page, PAGE_MAPPING, extent.npages);
     page->extra = extent.huge;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);
@@ -101,7 +100,7 @@ static struct extent cache_take(size_t npages, size_t align) {
         } else {
             e->npages = 0;
         }
-        cache.pages -= taken.npages;
+        counter_sub(&cache.pages, taken.npages);
     }
     lock_drop(&cache.lock);
     return taken;
@@ -117,7 +116,7 @@ static struct extent absorb_neighbours(struct extent extent) {
         if (before || after) {
             extent.pfn = before ? e->pfn : extent.pfn;
             extent.npages += e->npages;
-            cache.pages -= e->npages;
+            counter_sub(&cache.pages, e->npages);
             e->npages = 0;
         }
     }
@@ -154,7 +153,7 @@ static struct extent cache_put(struct extent extent) {
     extent = absorb_neighbours(extent);
     struct extent *slot = oldest_slot(), out = *slot;
     *slot = extent;
-    cache.pages += extent.npages - out.npages;
+    counter_add(&cache.pages, extent.npages - out.npages);
     lock_drop(&cache.lock);
     return out;
 }
@@ -171,7 +170,7 @@ static struct extent cache_evict(uint64_t before_ms) {
     }
     if (oldest && (cache.pages > cache_limit() || oldest->freed_at < before_ms)) {
         out = *oldest;
-        cache.pages -= out.npages;
+        counter_sub(&cache.pages, out.npages);
         oldest->npages = 0;
     }
     lock_drop(&cache.lock);
@@ -295,10 +294,13 @@ void *mapping_resize(void *p, size_t bytes) {
     return mapping_mark(grown);
 }
 
-void mapping_decay(uint64_t now_ms) {
-    if (options.decay_ms >= 0 && cache.pages) {
-        evict_all(now_ms - min_size(now_ms, (size_t)options.decay_ms));
-    }
+size_t mapping_cached_bytes(void) {
+    return counter_read(&cache.pages) << PAGE_SHIFT;
+}
+
+size_t mapping_decay(uint64_t now_ms) {
+    bool due = options.decay_ms >= 0 && mapping_cached_bytes();
+    return due ? evict_all(now_ms - min_size(now_ms, (size_t)options.decay_ms)) : 0;
 }
 
 size_t mapping_trim(void) {

@@ -28,8 +28,11 @@ size_t mapping_npages(const void *p);
  * areas), nothing changed. */
 void *mapping_resize(void *p, size_t bytes);
 
-/* Unmaps what has been in the cache for the decay interval. */
-void mapping_decay(uint64_t now_ms);
+/* Unmaps what has been in the cache for the decay interval; returns its bytes. */
+size_t mapping_decay(uint64_t now_ms);
+
+/* Bytes in the cache: an estimate, without the lock. */
+size_t mapping_cached_bytes(void);
 
 /* Unmaps the whole cache; returns its bytes. */
 size_t mapping_trim(void);

@@ -12,6 +12,7 @@ struct options options = {
     .hugepages = true,
     .huge_threshold = (size_t)32 << 20,
     .decay_ms = 500,
+    .background = true,
     .magazine_max = (size_t)32 << 10,
     .map_cache = (size_t)16 << 20,
 };
@@ -99,7 +100,7 @@ static const struct option {
 } table[] = {
     {"hugepages", parse_onoff, &options.hugepages}, {"huge_threshold", parse_bytes, &options.huge_threshold},
     {"decay_ms", parse_ms, &options.decay_ms},      {"magazine_max", parse_bytes, &options.magazine_max},
-    {"map_cache", parse_bytes, &options.map_cache},
+    {"map_cache", parse_bytes, &options.map_cache}, {"background", parse_onoff, &options.background},
 };
 
 static void option_apply(struct span pair) {

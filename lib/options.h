@@ -8,8 +8,9 @@
  *   decay_ms        milliseconds    500      how long unused memory stays resident; 0 gives it back at the next
  *                                            slow path, for programs that share a tight machine; -1 never, for
  *                                            benchmarks and real-time loops
- *   magazine_max    bytes (K M)     32K      most bytes of one size class a thread keeps; lower it for thousands
- *                                            of threads, raise it for few threads with large batches
+ *   background      auto|off        auto     off: no thread but the program's own, ever; unused memory then goes back
+ * on threads' slow paths only, so an idle process keeps what it has magazine_max    bytes (K M)     32K      most bytes
+ * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
  *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
  *                                            1/8 of the live ones if that is more)
  *
@@ -25,6 +26,7 @@ struct options {
     bool hugepages;
     size_t huge_threshold;
     int64_t decay_ms;
+    bool background;
     size_t magazine_max;
     size_t map_cache;
 };

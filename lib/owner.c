@@ -96,6 +96,7 @@ static void depot_add(struct owner *owner) {
     lock_drop(&depot->lock);
 }
 
+/* With the lock. */
 static void announce_all(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         const struct owner_cache *cache = &owner->cache[class];
@@ -120,7 +121,10 @@ static void owner_release(struct owner *owner) {
     owner_drop_empty_slabs(owner);
     owner_unlock(owner);
     depot_add(owner);
-    announce_all(owner); /* after: a thief that finds nothing takes the announcement back */
+    /* After: a thief that finds nothing takes the announcement back. */
+    owner_lock(owner);
+    announce_all(owner);
+    owner_unlock(owner);
 }
 
 static void thread_exit(void *arg) {
@@ -175,28 +179,48 @@ void owner_migrate(struct owner *owner, unsigned node) {
     }
 }
 
-static void list_remove(struct owner_cache *cache, struct slab *slab) {
-    if (slab->prev) {
-        slab->prev->next = slab->next;
+static bool is_sparse(unsigned bin) {
+    return bin == SLAB_SPARSE || bin == SLAB_EMPTY;
+}
+
+static void list_remove(struct owner *owner, struct slab *slab) {
+    struct owner_cache *cache = &owner->cache[slab->class];
+    struct slab **head = &cache->list[slab->bin];
+    if (slab == *head) {
+        *head = slab->next;
     } else {
-        cache->list[slab->bin] = slab->next;
+        slab->prev->next = slab->next;
     }
     if (slab->next) {
         slab->next->prev = slab->prev;
+    } else if (*head) {
+        (*head)->prev = slab->prev;
     }
-    cache->nempty -= slab->bin == SLAB_EMPTY;
+    cache->count[slab->bin]--;
+    if (is_sparse(slab->bin)) {
+        counter_sub(&owner->sparse_pages, slab->npages);
+    }
 }
 
-static void list_insert(struct owner_cache *cache, struct slab *slab, enum slab_bin bin) {
-    struct slab **head = &cache->list[bin];
+static void list_insert(struct owner *owner, struct slab *slab, enum slab_bin bin, bool at_tail) {
+    struct owner_cache *cache = &owner->cache[slab->class];
+    struct slab **head = &cache->list[bin], *first = *head;
     slab->bin = (uint8_t)bin;
-    slab->prev = NULL;
-    slab->next = *head;
-    if (*head) {
-        (*head)->prev = slab;
+    slab->next = at_tail ? NULL : first;
+    slab->prev = first ? first->prev : slab;
+    if (first && at_tail) {
+        first->prev->next = slab;
     }
-    *head = slab;
-    cache->nempty += bin == SLAB_EMPTY;
+    if (first) {
+        first->prev = slab;
+    }
+    if (!first || !at_tail) {
+        *head = slab;
+    }
+    cache->count[bin]++;
+    if (is_sparse(bin)) {
+        counter_add(&owner->sparse_pages, slab->npages);
+    }
 }
 
 static enum slab_bin bin_of(const struct slab *slab) {
@@ -220,10 +244,10 @@ void owner_unlock(struct owner *owner) {
     }
 }
 
-static void take_out(struct owner *owner, struct slab *slab) {
-    struct owner_cache *cache = &owner->cache[slab->class];
-    list_remove(cache, slab);
-    cache->nslabs--;
+void owner_drop_slab(struct owner *owner, struct slab *slab) {
+    ASSERT(lock_held(&owner->lock) && slab->bin == SLAB_EMPTY);
+    list_remove(owner, slab);
+    owner->cache[slab->class].nslabs--;
     slab->bin = SLAB_UNFILED;
     slab->next = owner->emptied;
     owner->emptied = slab;
@@ -231,31 +255,51 @@ static void take_out(struct owner *owner, struct slab *slab) {
 
 void owner_add_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(&owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
-    struct owner_cache *cache = &owner->cache[slab->class];
-    cache->nslabs++;
-    list_insert(cache, slab, bin_of(slab));
+    owner->cache[slab->class].nslabs++;
+    list_insert(owner, slab, bin_of(slab), false);
+}
+
+/* From its list into that for BIN. The one empty slab a class has already makes another one superfluous. */
+static void refile(struct owner *owner, struct slab *slab, enum slab_bin bin, bool at_tail) {
+    bool superfluous = bin == SLAB_EMPTY && owner->cache[slab->class].count[SLAB_EMPTY];
+    list_remove(owner, slab);
+    list_insert(owner, slab, bin, at_tail);
+    if (superfluous) {
+        owner_drop_slab(owner, slab);
+    }
 }
 
 bool owner_file_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(&owner->lock) && slab->owner == owner);
-    struct owner_cache *cache = &owner->cache[slab->class];
     enum slab_bin bin = bin_of(slab), before = slab->bin;
-    if (bin == before || before == SLAB_UNFILED) {
+    if (bin == before || before == SLAB_UNFILED || before == SLAB_HELD) {
         return false;
     }
-    if (bin == SLAB_EMPTY && cache->nempty) {
-        take_out(owner, slab);
-        return false;
-    }
-    list_remove(cache, slab);
-    list_insert(cache, slab, bin);
+    refile(owner, slab, bin, false);
     return before == SLAB_FULL;
+}
+
+void owner_rotate(struct owner *owner, unsigned class, enum slab_bin bin) {
+    ASSERT(lock_held(&owner->lock));
+    struct slab *slab = owner->cache[class].list[bin];
+    list_remove(owner, slab);
+    list_insert(owner, slab, bin, true);
+}
+
+void owner_hold_slab(struct owner *owner, struct slab *slab) {
+    ASSERT(lock_held(&owner->lock) && slab->nfree);
+    refile(owner, slab, SLAB_HELD, false);
+}
+
+void owner_unhold_slab(struct owner *owner, struct slab *slab) {
+    ASSERT(lock_held(&owner->lock) && slab->bin == SLAB_HELD);
+    refile(owner, slab, bin_of(slab), true);
 }
 
 void owner_drop_empty_slabs(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        while (owner->cache[class].nempty) {
-            take_out(owner, owner->cache[class].list[SLAB_EMPTY]);
+        while (owner->cache[class].list[SLAB_EMPTY]) {
+            owner_drop_slab(owner, owner->cache[class].list[SLAB_EMPTY]);
         }
     }
 }
@@ -272,7 +316,7 @@ static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned
     for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY; bin++) {
         struct slab *slab = cache->list[bin];
         if (slab) {
-            list_remove(cache, slab);
+            list_remove(from, slab);
             cache->nslabs--;
             slab->bin = SLAB_UNFILED;
             slab_retag(slab, owner, owner_tag(owner));

@@ -31,7 +31,8 @@
  *      [ NULL | oldest | ...  | newest |      ...      ]
  *               base[1]         top                 limit
  *
- * Empty is *top == NULL, so popping needs no second pointer; full is top == limit.
+ * Empty is *top == NULL, so popping needs no second pointer; full is top == limit. Only its thread writes to it;
+ * statistics read the pointers from other threads, so they are written with magazine_set_top and the like.
  */
 struct magazine {
     void **top, **limit;
@@ -46,11 +47,11 @@ struct magazines {
 #define OWNER_NONE_TAG ((uint32_t)0xffffff << TAG_CLASS_BITS)
 
 struct owner_cache {
-    struct slab *list[SLAB_BINS];
-    uint16_t capacity; /* slots of the magazine, 0 or a power of two minus 1 */
-    uint16_t nslabs;
-    uint8_t batch; /* objects the last refill asked for */
-    uint8_t nempty;
+    struct slab *list[SLAB_BINS]; /* head->prev is the tail */
+    uint32_t count[SLAB_BINS];    /* slabs in each list */
+    uint32_t nslabs;              /* in all of them */
+    uint16_t capacity;            /* slots of the magazine, 0 or a power of two minus 1 */
+    uint8_t batch;                /* objects the last refill asked for */
 };
 
 #define REMOTE_WAYS 8
@@ -69,8 +70,10 @@ struct owner {
     uint32_t away;       /* consecutive node checks that found the thread on another node */
     struct owner *next_idle;
     struct slab *emptied;                 /* slabs in no list any more, which owner_unlock gives back */
-    uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot */
+    size_t sparse_pages;                  /* in slabs that are more than half free, empty ones included */
+    uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot; with the lock */
     size_t run_cache_pages;
+    bool run_cache_idle; /* nothing was taken from it since reclaim looked */
     struct remote_magazine *open[REMOTE_WAYS], *spare;
     uint64_t decayed_at;
     struct owner_cache cache[CLASS_COUNT];
@@ -135,8 +138,17 @@ void owner_add_slab(struct owner *owner, struct slab *slab);
  * was not added yet stays as it is. With the owner's lock. True: the slab has free objects now and had none before. */
 bool owner_file_slab(struct owner *owner, struct slab *slab);
 
-/* Takes every empty slab out. With the owner's lock. */
+/* Takes an empty slab out, and every one. With the owner's lock. */
+void owner_drop_slab(struct owner *owner, struct slab *slab);
 void owner_drop_empty_slabs(struct owner *owner);
+
+/* The first slab of a list becomes its last. With the owner's lock. */
+void owner_rotate(struct owner *owner, unsigned class, enum slab_bin bin);
+
+/* SLAB, which has free objects, goes from its list to those held, and back to the end of the list its free count calls
+ * for by then. With the owner's lock. */
+void owner_hold_slab(struct owner *owner, struct slab *slab);
+void owner_unhold_slab(struct owner *owner, struct slab *slab);
 
 /* Every owner ever made: ids 1..owner_count(). */
 uint32_t owner_count(void);

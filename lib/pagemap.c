@@ -80,7 +80,7 @@ bool pagemap_cover(uintptr_t pfn, size_t npages) {
 static bool visit_chunk(uintptr_t pfn, bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg) {
     struct chunk *chunk = pagemap_chunk(pfn);
     for (size_t i = 0; chunk && i < CHUNK_BLOCKS; i++) {
-        if (chunk->block[i].zone && !visit(pfn + i * BLOCK_PAGES, &chunk->block[i], arg)) {
+        if (block_zone(&chunk->block[i]) && !visit(pfn + i * BLOCK_PAGES, &chunk->block[i], arg)) {
             return false;
         }
     }

@@ -20,7 +20,9 @@
  *
  * Who writes: a page's tag and struct page belong to whoever holds the page (zone lock while it is free, the
  * allocating thread while it is in transit, the slab's owner after). Tags are published before an object
- * of the page leaves the slow path, so no reader can race with the first write.
+ * of the page leaves the slow path, so no reader can race with the first write. One kind of reader does not hold the
+ * page: the holder of the zone's lock looks at neighbours, to merge with them if they are free. So who holds a page
+ * without that lock writes the first word with page_mark, and who looks at a neighbour reads it with page_peek.
  */
 #ifndef SLABMALLOC_PAGEMAP_H
 #define SLABMALLOC_PAGEMAP_H
@@ -55,29 +57,57 @@ enum page_state {
     PAGE_SLAB, /* page of a slab; slab pointer valid */
     PAGE_RUN,  /* first page of a page run; npages valid */
     PAGE_MAPPING,
+    PAGE_ISOLATED, /* first page of a block that is being purged; order and next valid */
 };
 
 /*
  *      63    56 55  52 51  48 47                              0
- *      [ zone  ][state][order][ next pfn | slab | run npages  ]
+ *      [       ][state][order][ next pfn | slab | run npages  ]  word
  *      [       extra         ][ previous pfn                  ]
  */
 struct page {
-    uint64_t link : 48;
-    uint64_t order : 4;
-    uint64_t state : 4;
-    uint64_t zone : 8;
+    union {
+        struct {
+            uint64_t link : 48;
+            uint64_t order : 4;
+            uint64_t state : 4;
+        };
+        uint64_t word;
+    };
     uint64_t prev : 48;
     uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: advised for huge pages */
 };
 _Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
 
+/* Link, order and state of a page that somebody else may hold and mark at this moment. */
+static inline struct page page_peek(const struct page *page) {
+    return (struct page){.word = __atomic_load_n(&page->word, __ATOMIC_RELAXED)};
+}
+
+/* Says what the caller's own page, which is in no free list, is now. */
+static inline void page_mark(struct page *page, enum page_state state, uint64_t link) {
+    struct page now = {.link = link & (((uint64_t)1 << 48) - 1), .state = state};
+    __atomic_store_n(&page->word, now.word, __ATOMIC_RELAXED);
+}
+
 struct block {
     uint64_t fresh[BLOCK_PAGES / 64]; /* bit set: the page reads zero and no memory is behind it */
-    uint8_t zone;                     /* index + 1; 0: the pageblock is not ours */
+    uint64_t free[BLOCK_PAGES / 64];  /* bit set: the page is in a free buddy block */
+    uintptr_t next, prev;             /* pfn of the neighbours in a bin of pageblocks, 0: none */
+    uint16_t longest;                 /* free pages in a row, at most */
+    uint8_t zone;                     /* index + 1; 0: the pageblock is not ours; see block_zone */
     uint8_t group;                    /* enum buddy_group of what lives in it */
     bool huge;                        /* advised for huge pages: the first touch populates all of it */
 };
+
+/* Written under the zone's lock; walks over all pageblocks read it without that of each. */
+static inline unsigned block_zone(const struct block *block) {
+    return __atomic_load_n(&block->zone, __ATOMIC_RELAXED);
+}
+
+static inline void block_set_zone(struct block *block, unsigned zone) {
+    __atomic_store_n(&block->zone, (uint8_t)zone, __ATOMIC_RELAXED);
+}
 
 struct chunk {
     struct page page[CHUNK_PAGES];
@@ -98,10 +128,9 @@ struct pagemap {
 extern struct pagemap pagemap __attribute__((visibility("hidden")));
 
 static inline _Atomic uint32_t *pagemap_tags(uintptr_t pfn) {
-    /* Relaxed: whoever passed us the pointer ordered us after the leaf's publication. */
     uintptr_t top = pfn >> LEAF_SHIFT;
     top = top < ROOT_SIZE ? top : ROOT_SIZE;
-    uintptr_t distance = atomic_load_explicit(&pagemap.root[top], memory_order_relaxed);
+    uintptr_t distance = atomic_load_explicit(&pagemap.root[top], memory_order_acquire);
     return (_Atomic uint32_t *)((uintptr_t)&pagemap + distance);
 }
 
@@ -112,6 +141,7 @@ static inline uint32_t pagemap_tag(const void *p) {
     __asm__("" : "+r"(root)); /* both addresses from one register: gcc 12 would spend two instructions more */
     uintptr_t top = pfn >> LEAF_SHIFT;
     top = top < ROOT_SIZE ? top : ROOT_SIZE;
+    /* Relaxed: whoever passed us the pointer ordered us after the leaf's publication. */
     uintptr_t tags = (uintptr_t)root + atomic_load_explicit(&root[top], memory_order_relaxed);
     uintptr_t at = tags + (pfn & (LEAF_PAGES - 1)) * sizeof(uint32_t);
     return atomic_load_explicit((_Atomic uint32_t *)(at - sizeof pagemap.foreign), memory_order_relaxed);

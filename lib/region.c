@@ -3,6 +3,8 @@
 #include "pagemap.h"
 #include "sys.h"
 
+__thread bool region_purging;
+
 static _Atomic size_t footprint;
 
 size_t region_footprint(void) {

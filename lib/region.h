@@ -33,6 +33,10 @@ bool region_unmap(uintptr_t pfn, size_t npages);
 /* The pages' memory goes back to the kernel. True: they read zero from now on. */
 bool region_purge(uintptr_t pfn, size_t npages);
 
+/* This thread is giving memory back, and holds slabs or isolated blocks for it. In a fork child these are not orphans.
+ */
+extern __thread bool region_purging __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 /* Bytes mapped for user memory (zones and own mappings) at this moment. */
 size_t region_footprint(void);
 void region_account(ptrdiff_t bytes);

@@ -8,9 +8,9 @@
 static void give_directly(void *p) {
     struct slab *slab = slab_of(p);
     for (;;) {
-        struct owner *owner = __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+        struct owner *owner = slab_owner(slab);
         owner_lock(owner);
-        if (likely(slab->owner == owner)) {
+        if (likely(slab_owner(slab) == owner)) {
             unsigned class = slab->class;
             slab_give(slab, p);
             bool partial = owner_file_slab(owner, slab);
@@ -47,7 +47,7 @@ static void give_all(struct owner *owner, struct remote_magazine *m) {
     uint16_t kept = 0;
     for (uint32_t i = 0; i < m->count; i++) {
         struct slab *slab = slab_of(m->object[i]);
-        if (unlikely(slab->owner != owner)) {
+        if (unlikely(slab_owner(slab) != owner)) {
             m->object[kept++] = m->object[i];
             continue;
         }

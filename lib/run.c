@@ -11,34 +11,42 @@
 #define RUN_CACHE_SLACK 8
 
 static void run_mark(uintptr_t pfn, size_t npages) {
-    struct page *page = pagemap_page(pfn);
-    page->link = npages & (2 * BLOCK_PAGES - 1);
-    page->state = PAGE_RUN;
+    page_mark(pagemap_page(pfn), PAGE_RUN, npages);
     pagemap_set_tag(pfn, TAG_RUN);
 }
 
-static uintptr_t cache_take(struct owner *owner, size_t npages) {
+/* With the owner's lock: a cached run of NPAGES or a little more; its length is in its struct page. 0: none. */
+static uintptr_t cache_find(struct owner *owner, size_t npages) {
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
         uintptr_t pfn = owner->run_cache[i];
-        if (!pfn) {
-            continue;
-        }
-        size_t have = pagemap_page(pfn)->link;
+        size_t have = pfn ? pagemap_page(pfn)->link : 0;
         if (have >= npages && have <= npages + npages / RUN_CACHE_SLACK) {
             owner->run_cache[i] = 0;
             owner->run_cache_pages -= have;
-            if (have > npages) {
-                zone_free(pfn + npages, have - npages, have - npages);
-            }
+            owner->run_cache_idle = false;
             return pfn;
         }
     }
     return 0;
 }
 
+static uintptr_t cache_take(struct owner *owner, size_t npages) {
+    if (npages << PAGE_SHIFT > RUN_CACHE_ONE) {
+        return 0;
+    }
+    owner_lock(owner);
+    uintptr_t pfn = cache_find(owner, npages);
+    owner_unlock(owner);
+    size_t have = pfn ? pagemap_page(pfn)->link : 0;
+    if (have > npages) {
+        zone_free(pfn + npages, have - npages, have - npages);
+    }
+    return pfn;
+}
+
 static void run_release(uintptr_t pfn, size_t npages) {
     pagemap_set_tag(pfn, TAG_FREED);
-    pagemap_page(pfn)->state = PAGE_BODY;
+    page_mark(pagemap_page(pfn), PAGE_BODY, 0);
     zone_free(pfn, npages, npages);
 }
 
@@ -46,26 +54,32 @@ static bool cache_put(struct owner *owner, uintptr_t pfn, size_t npages) {
     if (npages << PAGE_SHIFT > RUN_CACHE_ONE) {
         return false;
     }
-    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+    bool done = false;
+    owner_lock(owner);
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS && !done; i++) {
         if (!owner->run_cache[i] && (owner->run_cache_pages + npages) << PAGE_SHIFT <= RUN_CACHE_BYTES) {
             owner->run_cache[i] = pfn;
             owner->run_cache_pages += npages;
             pagemap_set_tag(pfn, TAG_RUN_CACHED);
-            return true;
+            done = true;
         }
     }
-    return false;
+    owner_unlock(owner);
+    return done;
 }
 
 void run_cache_flush(struct owner *owner) {
+    uintptr_t runs[RUN_CACHE_SLOTS];
+    owner_lock(owner);
+    memcpy(runs, owner->run_cache, sizeof runs);
+    memset(owner->run_cache, 0, sizeof runs);
+    owner->run_cache_pages = 0;
+    owner_unlock(owner);
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
-        uintptr_t pfn = owner->run_cache[i];
-        if (pfn) {
-            owner->run_cache[i] = 0;
-            run_release(pfn, pagemap_page(pfn)->link);
+        if (runs[i]) {
+            run_release(runs[i], pagemap_page(runs[i])->link);
         }
     }
-    owner->run_cache_pages = 0;
 }
 
 static void zero_dirty_pages(uintptr_t pfn, size_t npages) {

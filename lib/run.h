@@ -6,7 +6,7 @@
  * cache that may hold uncoalesced buddies); they are given back when the owner's decay interval ends or its thread
  * exits.
  *
- * No lock of its own: the run cache belongs to the owner's thread, the rest to the zone.
+ * No lock of its own: the run cache is under the owner's lock, the rest under the zone's.
  */
 #ifndef SLABMALLOC_RUN_H
 #define SLABMALLOC_RUN_H
@@ -30,6 +30,7 @@ size_t run_npages(const void *p);
 /* Makes the run at P NPAGES long without moving it; false: cannot, nothing changed. */
 bool run_resize(void *p, size_t npages);
 
+/* By any thread, without the owner's lock. */
 void run_cache_flush(struct owner *owner);
 
 #endif

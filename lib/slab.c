@@ -28,6 +28,16 @@ size_t slab_npages(unsigned class, unsigned generation) {
     return npages;
 }
 
+/* Bits FIRST..LAST. */
+static uint64_t pages_mask(size_t first, size_t last) {
+    return ~(uint64_t)0 >> (63 - last) & ~(uint64_t)0 << first;
+}
+
+/* The pages on which objects FIRST..LAST lie. */
+static uint64_t objects_mask(const struct slab *slab, size_t first, size_t last) {
+    return pages_mask(first * slab->bytes >> PAGE_SHIFT, ((last + 1) * slab->bytes - 1) >> PAGE_SHIFT);
+}
+
 struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsigned class, unsigned generation) {
     size_t npages = slab_npages(class, generation), bytes = sizeclass_bytes(class);
     struct slab *slab = meta_alloc(sizeof *slab);
@@ -48,15 +58,15 @@ struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsig
     slab->class = (uint8_t) class;
     slab->nfree = slab->nobjects;
     slab->bin = SLAB_UNFILED;
+    slab->touched = ~buddy_fresh_mask(pfn, npages) & pages_mask(0, npages - 1);
     for (size_t i = 0; i < slab->nobjects; i += 64) {
         size_t n = min_size(64, slab->nobjects - i);
         slab->free[i / 64] = n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
     }
     for (size_t i = 0; i < npages; i++) {
         struct page *page = pagemap_page(pfn + i);
-        page->state = PAGE_SLAB;
         page->extra = i & 0xffff;
-        page->link = (uintptr_t)slab & (((uint64_t)1 << 48) - 1);
+        page_mark(page, PAGE_SLAB, (uintptr_t)slab);
     }
     pagemap_set_tags(pfn, npages, tag | class);
     return slab;
@@ -68,31 +78,67 @@ void slab_destroy(struct slab *slab) {
     size_t npages = slab->npages;
     pagemap_set_tags(pfn, npages, TAG_FOREIGN);
     for (size_t i = 0; i < npages; i++) {
-        pagemap_page(pfn + i)->state = PAGE_BODY;
+        page_mark(pagemap_page(pfn + i), PAGE_BODY, 0);
     }
-    size_t ntouched = pages_of((size_t)slab->carved * slab->bytes);
+    uint64_t touched = slab->touched;
     meta_free(slab, sizeof *slab);
-    zone_free(pfn, npages, ntouched);
+    zone_free_mask(pfn, npages, touched);
+}
+
+static void free_word_set(struct slab *slab, size_t word, uint64_t bits) {
+    __atomic_store_n(&slab->free[word], bits, __ATOMIC_RELAXED);
 }
 
 size_t slab_take(struct slab *slab, void **out, size_t n) {
-    size_t left = min_size(n, slab->nfree), taken = left, last = 0;
+    size_t left = min_size(n, slab->nfree), taken = left, first = SIZE_MAX, last = 0;
     void **at = out + n;
     for (size_t word = 0; left; word++) {
         uint64_t bits = slab->free[word];
         while (bits && left) {
             last = word * 64 + (size_t)__builtin_ctzll(bits);
+            first = min_size(first, last);
             *--at = (void *)(slab->base + last * slab->bytes);
             bits &= bits - 1;
             left--;
         }
-        slab->free[word] = bits;
+        free_word_set(slab, word, bits);
     }
     slab->nfree -= (uint16_t)taken;
-    if (taken && last >= slab->carved) {
-        slab->carved = (uint16_t)(last + 1);
+    if (taken) {
+        /* What lies between the first and the last is out, before or since. */
+        slab->touched |= objects_mask(slab, first, last);
+        slab->idle = 0;
     }
     return taken;
+}
+
+/* Objects FIRST..LAST are all in the slab. */
+static bool all_free(const struct slab *slab, size_t first, size_t last) {
+    for (size_t word = first / 64; word <= last / 64; word++) {
+        uint64_t wanted = ~(uint64_t)0;
+        if (word == first / 64) {
+            wanted &= ~(uint64_t)0 << first % 64;
+        }
+        if (word == last / 64) {
+            wanted &= ~(uint64_t)0 >> (63 - last % 64);
+        }
+        if (wanted & ~slab->free[word]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+uint64_t slab_holes(const struct slab *slab) {
+    uint64_t holes = 0;
+    for (uint64_t left = slab->touched; left; left &= left - 1) {
+        size_t page = (size_t)__builtin_ctzll(left), at = page << PAGE_SHIFT;
+        size_t first = at * slab->reciprocal >> 40, last = (at + PAGE_BYTES - 1) * slab->reciprocal >> 40;
+        if (first >= slab->nobjects || all_free(slab, first, min_size(last, slab->nobjects - 1u))) {
+            holes |= (uint64_t)1 << page;
+        }
+    }
+    return holes;
 }
 
 void slab_give(struct slab *slab, void *p) {
@@ -100,16 +146,17 @@ void slab_give(struct slab *slab, void *p) {
     if (unlikely(index < 0)) {
         fault_pointer("free of a pointer inside an object", p);
     }
+    size_t word = (size_t)index / 64;
     uint64_t bit = (uint64_t)1 << (index % 64);
-    if (unlikely(slab->free[index / 64] & bit)) {
+    if (unlikely(slab->free[word] & bit)) {
         fault_pointer("double free", p);
     }
-    slab->free[index / 64] |= bit;
+    free_word_set(slab, word, slab->free[word] | bit);
     slab->nfree++;
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
-    slab->owner = owner;
+    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELAXED);
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 
@@ -121,9 +168,9 @@ const char *slab_check(const struct slab *slab) {
     if (nfree != slab->nfree || nfree > slab->nobjects) {
         return "a slab's free count differs from its bitmap";
     }
-    for (size_t i = slab->carved; i < slab->nobjects; i++) {
-        if (!slab_is_free(slab, i)) {
-            return "an object beyond the carve watermark is out";
+    for (size_t i = 0; i < slab->nobjects; i++) {
+        if (!slab_is_free(slab, i) && objects_mask(slab, i, i) & ~slab->touched) {
+            return "an object that is out lies on a page that was not touched";
         }
     }
     for (size_t i = 0; i < slab->npages; i++) {

@@ -8,12 +8,14 @@
  *   states        full: no bit set; partial; empty: all set.
  *
  * Nothing is ever written into an object here. Objects are taken from the lowest index up, so a fresh slab is
- * carved in address order and its pages appear as they are needed; the watermark `carved` remembers how far,
- * and pages beyond it are still fresh when the slab is given back.
+ * carved in address order and its pages appear as they are needed. `touched` remembers which of them may be resident;
+ * the others are still fresh when the slab is given back. A *hole* is a touched page on which no object is out: its
+ * memory can go back to the kernel while the slab lives on (reclaim.h).
  *
  * Lock: all fields but the constants of the first group belong to the owner's lock. The constants are set
  * before the slab's tags are published and stay until its last page is given back; `owner` changes only
- * under the old owner's lock, and only while that owner is idle.
+ * under the old owner's lock, and only while that owner is idle. Two things are read without the lock, as guesses:
+ * `owner`, by who looks for the lock to take, and the free bit of an object that is being freed.
  */
 #ifndef SLABMALLOC_SLAB_H
 #define SLABMALLOC_SLAB_H
@@ -31,6 +33,7 @@ enum slab_bin {
     SLAB_BUSY,   /* partial, at most half free: refill takes these first */
     SLAB_SPARSE, /* partial, more than half free */
     SLAB_EMPTY,
+    SLAB_HELD, /* its holes are being given back: nothing is taken from it meanwhile */
     SLAB_BINS,
     SLAB_UNFILED = SLAB_BINS, /* in no list: new, or on its way between owners */
 };
@@ -46,9 +49,10 @@ struct slab {
     uint8_t class;
     /* The owner's. */
     struct slab *next, *prev; /* in the owner's list of this bin */
+    uint64_t touched;         /* bit i set: page i may be resident */
     uint16_t nfree;
-    uint16_t carved; /* objects [carved, nobjects) were never out */
     uint8_t bin;
+    uint8_t idle; /* times reclaim looked since an object was taken */
     /* Second cache line. */
     uint64_t free[SLAB_OBJECTS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
 };
@@ -74,6 +78,11 @@ static inline struct slab *slab_of(const void *p) {
     return (struct slab *)(uintptr_t)page->link;
 }
 
+/* Exact with the owner's lock. */
+static inline struct owner *slab_owner(const struct slab *slab) {
+    return __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+}
+
 /* The index of the object that starts at P, or -1 when none does. */
 static inline long slab_index(const struct slab *slab, const void *p) {
     uint64_t offset = (uintptr_t)p - slab->base;
@@ -90,11 +99,14 @@ static inline bool slab_may_start(const void *p, unsigned class) {
 }
 
 static inline bool slab_is_free(const struct slab *slab, size_t index) {
-    return slab->free[index / 64] >> (index % 64) & 1;
+    return __atomic_load_n(&slab->free[index / 64], __ATOMIC_RELAXED) >> (index % 64) & 1;
 }
 
 /* Puts one object back. Aborts, naming P, if it is not the start of an object or is in the slab already. */
 void slab_give(struct slab *slab, void *p);
+
+/* Its holes, bit i for page i. */
+uint64_t slab_holes(const struct slab *slab);
 
 /* Hands the slab to another owner: new tags on all its pages. Under the old owner's lock. */
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag);

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -115,6 +117,50 @@ uint64_t sys_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void sys_sleep(uint64_t ms) {
+    struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+    int saved = errno;
+    syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, NULL);
+    errno = saved;
+}
+
+int32_t sys_pid(void) {
+    return (int32_t)syscall(SYS_getpid);
+}
+
+int sys_guard(void *address, size_t bytes) {
+    if (fault_due(SYS_THREAD)) {
+        return -ENOMEM;
+    }
+    int saved = errno;
+    int result = mprotect(address, bytes, PROT_NONE) ? -errno : 0;
+    errno = saved;
+    return result;
+}
+
+int sys_clone(int (*main)(void *), void *stack_top, void *pointer, _Atomic uint32_t *alive) {
+    if (fault_due(SYS_THREAD)) {
+        return -EAGAIN;
+    }
+    const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                      CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+    uint64_t all = ~(uint64_t)0, before = 0; /* the C library's own signals too, which sigset_t leaves out */
+    int saved = errno;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+    int result = clone(main, stack_top, flags, NULL, alive, pointer, alive) < 0 ? -errno : 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+    errno = saved;
+    return result;
+}
+
+void sys_name_thread(const char *name) {
+    const struct sched_param none = {0};
+    int saved = errno;
+    syscall(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
+    syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);
+    errno = saved;
 }
 
 void sys_futex_wait(_Atomic uint32_t *word, uint32_t value) {

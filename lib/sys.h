@@ -18,6 +18,7 @@ enum sys_call {
     SYS_BIND,
     SYS_GETCPU,
     SYS_NODES,
+    SYS_THREAD,
     SYS_NCALLS,
 };
 
@@ -54,6 +55,21 @@ uint64_t sys_nodes(void);
 
 /* Milliseconds since boot, to the kernel's tick. */
 uint64_t sys_now_ms(void);
+
+/* Sleeps for MS milliseconds. */
+void sys_sleep(uint64_t ms);
+
+int32_t sys_pid(void);
+
+/* No access to the pages at ADDRESS. */
+int sys_guard(void *address, size_t bytes);
+
+/* A new thread of this process that runs MAIN on the stack that ends at STACK_TOP, with POINTER as its thread pointer
+ * and all signals blocked; it ends when MAIN returns. *ALIVE is its id before it runs, and 0 when it has ended. */
+int sys_clone(int (*main)(void *), void *stack_top, void *pointer, _Atomic uint32_t *alive);
+
+/* This thread's name; and it shall not run before others that have just woken. */
+void sys_name_thread(const char *name);
 
 void sys_futex_wait(_Atomic uint32_t *word, uint32_t value);
 void sys_futex_wake(_Atomic uint32_t *word);

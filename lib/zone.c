@@ -61,8 +61,9 @@ unsigned zone_node_count(void) {
 }
 
 struct zone *zone_of(uintptr_t pfn) {
-    ASSERT(pagemap_block(pfn)->zone);
-    return &zones.zone[pagemap_block(pfn)->zone - 1];
+    unsigned zone = block_zone(pagemap_block(pfn));
+    ASSERT(zone);
+    return &zones.zone[zone - 1];
 }
 
 struct zone *zone_next(struct zone *after) {
@@ -101,7 +102,7 @@ static bool zone_grow(struct zone *zone) {
     lock_take(&zone->lock);
     for (size_t i = 0; i < region.npages; i += BLOCK_PAGES) {
         struct block *block = pagemap_block(region.pfn + i);
-        block->zone = (uint8_t)(zone->index + 1);
+        block_set_zone(block, zone->index + 1u);
         block->huge = region.huge;
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
@@ -117,24 +118,68 @@ static uintptr_t isolate(struct zone *zone, unsigned min_order) {
     lock_take(&zone->lock);
     uintptr_t pfn = buddy_take_dirty(&zone->buddy, min_order, &order);
     if (pfn) {
+        struct page *page = pagemap_page(pfn);
+        page->state = PAGE_ISOLATED;
+        page->link = zone->isolated;
+        zone->isolated = pfn;
         zone->isolated_pages += (size_t)1 << order;
     }
     lock_drop(&zone->lock);
     return pfn;
 }
 
+/* With the lock. The list is short: at most what the threads now purging hold. */
+static void isolated_remove(struct zone *zone, uintptr_t pfn) {
+    struct page *page = pagemap_page(pfn);
+    if (zone->isolated == pfn) {
+        zone->isolated = page->link;
+    } else {
+        struct page *at = pagemap_page(zone->isolated);
+        while (at->link != pfn) {
+            at = pagemap_page(at->link);
+        }
+        at->link = page->link;
+    }
+    page->state = PAGE_BODY;
+    zone->isolated_pages -= (size_t)1 << page->order;
+}
+
 static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
     const struct page *page = pagemap_page(pfn);
     size_t npages = (size_t)1 << page->order;
     lock_take(&zone->lock);
+    isolated_remove(zone, pfn);
     if (purged) {
         buddy_mark_fresh(pfn, npages);
         zone->purged_pages += page->extra;
     }
     buddy_free(&zone->buddy, pfn, npages, 0);
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
-    zone->isolated_pages -= npages;
     lock_drop(&zone->lock);
+}
+
+void zone_fork_child(void) {
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        while (zone->isolated) {
+            isolate_end(zone, zone->isolated, false);
+        }
+    }
+}
+
+void zone_break_huge(uintptr_t pfn) {
+    struct block *block = pagemap_block(pfn);
+    if (block->huge) {
+        sys_advise(pfn_pointer(pfn & ~(BLOCK_PAGES - 1)), BLOCK_BYTES, SYS_NOHUGEPAGE);
+        block->huge = false;
+    }
+}
+
+/* The memory of an isolated block goes back. */
+static bool purge_block(uintptr_t pfn, size_t npages) {
+    if (npages < BLOCK_PAGES) {
+        zone_break_huge(pfn);
+    }
+    return region_purge(pfn, npages);
 }
 
 /* Purges until KEEP_PAGES dirty pages are left. A block the kernel refuses to take (locked by the program) stays
@@ -142,13 +187,14 @@ static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
 static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
     uintptr_t refused[REFUSALS_MAX];
     size_t total = 0, nrefused = 0;
+    region_purging = true;
     while (counter_read(&zone->buddy.dirty_pages) > keep_pages && nrefused < REFUSALS_MAX) {
         uintptr_t pfn = isolate(zone, min_order);
         if (!pfn) {
             break;
         }
         struct page *page = pagemap_page(pfn);
-        if (region_purge(pfn, (size_t)1 << page->order)) {
+        if (purge_block(pfn, (size_t)1 << page->order)) {
             total += page->extra;
             isolate_end(zone, pfn, true);
         } else {
@@ -158,6 +204,7 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
     while (nrefused) {
         isolate_end(zone, refused[--nrefused], false);
     }
+    region_purging = false;
     return total;
 }
 
@@ -198,14 +245,14 @@ void zone_shed(size_t npages) {
 
 static uintptr_t zone_take(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
     lock_take(&zone->lock);
-    uint64_t before = zone->buddy.fresh_blocks;
+    size_t before = zone->buddy.fresh_taken;
     uintptr_t pfn = buddy_alloc(&zone->buddy, npages, align_order, group);
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
     zone->allocs += pfn != 0;
-    bool growing = zone->buddy.fresh_blocks != before;
+    size_t grown = zone->buddy.fresh_taken - before;
     lock_drop(&zone->lock);
-    if (growing) {
-        zone_shed(npages);
+    if (grown) {
+        zone_shed(grown);
     }
     return pfn;
 }
@@ -249,6 +296,14 @@ void zone_free(uintptr_t pfn, size_t npages, size_t ntouched) {
     lock_drop(&zone->lock);
 }
 
+void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
+    struct zone *zone = zone_of(pfn);
+    lock_take(&zone->lock);
+    buddy_set_fresh_mask(pfn, npages, ~touched);
+    buddy_free(&zone->buddy, pfn, npages, 0);
+    lock_drop(&zone->lock);
+}
+
 bool zone_extend(uintptr_t pfn, size_t npages) {
     if (!(pfn & (BLOCK_PAGES - 1))) {
         return false; /* the block before ended with its pageblock */
@@ -277,7 +332,7 @@ static bool unmap_one(struct zone *zone) {
     lock_take(&zone->lock);
     uintptr_t pfn = buddy_remove_block(&zone->buddy);
     if (pfn) {
-        pagemap_block(pfn)->zone = 0;
+        block_set_zone(pagemap_block(pfn), 0);
         counter_sub(&zone->mapped_pages, BLOCK_PAGES);
     }
     lock_drop(&zone->lock);
@@ -285,7 +340,7 @@ static bool unmap_one(struct zone *zone) {
         return pfn != 0;
     }
     lock_take(&zone->lock);
-    pagemap_block(pfn)->zone = (uint8_t)(zone->index + 1);
+    block_set_zone(pagemap_block(pfn), zone->index + 1u);
     counter_add(&zone->mapped_pages, BLOCK_PAGES);
     buddy_free(&zone->buddy, pfn, BLOCK_PAGES, BLOCK_PAGES);
     lock_drop(&zone->lock);
@@ -302,6 +357,24 @@ size_t zone_unmap_free(void) {
     return total;
 }
 
+size_t zone_dirty_pages(void) {
+    size_t dirty = 0;
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        dirty += counter_read(&zone->buddy.dirty_pages);
+    }
+    return dirty;
+}
+
+/* Ends an interval: the dirty pages there are, and in *IDLE how many there were at least. */
+static size_t decay_step(struct zone *zone, size_t *idle) {
+    lock_take(&zone->lock);
+    size_t dirty = zone->buddy.dirty_pages;
+    *idle = min_size(zone->dirty_low, dirty);
+    zone->dirty_low = dirty;
+    lock_drop(&zone->lock);
+    return dirty;
+}
+
 void zone_decay(uint64_t now_ms) {
     if (options.decay_ms < 0) {
         return;
@@ -313,14 +386,22 @@ void zone_decay(uint64_t now_ms) {
                                                      memory_order_relaxed, memory_order_relaxed)) {
             continue;
         }
-        lock_take(&zone->lock);
-        size_t dirty = zone->buddy.dirty_pages, idle = min_size(zone->dirty_low, dirty);
-        zone->dirty_low = dirty;
-        lock_drop(&zone->lock);
+        size_t idle, dirty = decay_step(zone, &idle);
         if (options.decay_ms == 0) {
             purge_down_to(zone, 0, 0);
         } else if (idle > DECAY_FLOOR_PAGES) {
             purge_down_to(zone, dirty - idle / 2, DECAY_MIN_ORDER);
         }
     }
+}
+
+size_t zone_decay_all(void) {
+    size_t total = 0;
+    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
+        size_t idle, dirty = decay_step(zone, &idle);
+        if (idle > DECAY_FLOOR_PAGES) {
+            total += purge_down_to(zone, dirty - idle, 0);
+        }
+    }
+    return total;
 }

@@ -10,8 +10,8 @@
  * are counted: free in the buddy, or out (slab, run, isolated); the sum is what is mapped.
  *
  * Decay: each interval the zone looks at the least number of dirty free pages it had. These were of no use for the
- * whole interval, and half of them go back to the kernel, largest blocks first, taken out of the lists (isolated) and
- * purged without the lock.
+ * whole interval. On a thread's slow path half of them go back to the kernel, on the background thread all, largest
+ * blocks first, taken out of the lists (isolated) and purged without the lock.
  *
  * Lock: one per zone.
  */
@@ -34,7 +34,8 @@ struct zone {
     unsigned node;
     struct buddy buddy;
     size_t mapped_pages;
-    size_t isolated_pages;     /* taken out for purging at this moment */
+    uintptr_t isolated;        /* pfn of blocks taken out for purging at this moment, linked; 0: none */
+    size_t isolated_pages;     /* in them */
     size_t dirty_low;          /* least buddy.dirty_pages since the last decay step */
     _Atomic uint64_t decay_at; /* ms */
     uint64_t allocs, grown, purged_pages;
@@ -57,6 +58,9 @@ uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group gr
  * NTOUCHED may have been written to; the rest are as they were handed out. */
 void zone_free(uintptr_t pfn, size_t npages, size_t ntouched);
 
+/* As zone_free, of at most 64 pages: those with a bit in TOUCHED may be resident, the others are fresh. */
+void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched);
+
 /* Takes the free pages [PFN, PFN + NPAGES) that follow a block in its own pageblock; false: not all free. */
 bool zone_extend(uintptr_t pfn, size_t npages);
 
@@ -74,6 +78,19 @@ bool zone_wants_huge(void);
 
 /* One decay step for every zone whose interval is over. Cheap when none is. */
 void zone_decay(uint64_t now_ms);
+
+/* One decay step for every zone that gives back all that was of no use since the last one. Returns the pages. */
+size_t zone_decay_all(void);
+
+/* Free pages that may be resident, in all zones: an estimate, without locks. */
+size_t zone_dirty_pages(void);
+
+/* Part of the pageblock of PFN is about to be purged: the kernel shall not make it a huge page again. By a thread that
+ * holds pages of it (isolated or in a held slab). */
+void zone_break_huge(uintptr_t pfn);
+
+/* In a fork child of a thread that was not in the library: blocks that other threads were purging come back. */
+void zone_fork_child(void);
 
 /* zone_purge to nothing for every zone. */
 size_t zone_trim(void);

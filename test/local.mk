@@ -7,6 +7,7 @@
 # Criterion programs, one per layer, with libslabcore linked in.
 unit_tests = \
 	test/unit/test_api \
+	test/unit/test_background \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
 	test/unit/test_fork \
@@ -18,7 +19,9 @@ unit_tests = \
 	test/unit/test_meta \
 	test/unit/test_options \
 	test/unit/test_owner \
+	test/unit/test_pageblock \
 	test/unit/test_pagemap \
+	test/unit/test_reclaim \
 	test/unit/test_region \
 	test/unit/test_remote \
 	test/unit/test_run \
@@ -94,6 +97,7 @@ build_tests = \
 
 # One line a program: automake knows no patterns.
 test_unit_test_api_LDADD = $(UNIT_LIBS)
+test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
@@ -105,7 +109,9 @@ test_unit_test_mapping_LDADD = $(UNIT_LIBS)
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
+test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
+test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
@@ -162,5 +168,5 @@ EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
 	test/golden/fast_path.x86_64.golden \
 	test/preload/lib.sh test/preload/packages.txt \
 	test/unit/no_criterion.sh \
-	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/preload/*/*.h) \
+	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/*/*/*.h $(srcdir)/test/*/*/*/*.h) \
 	$(wildcard $(srcdir)/test/preload/plugins/*)

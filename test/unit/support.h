@@ -34,10 +34,22 @@
 
 #if defined __SANITIZE_THREAD__
 #define SUPPORT_SLOWDOWN 8
+#define SKIP_UNDER_TSAN(why) cr_skip_test("under ThreadSanitizer: " why)
 #elif defined __SANITIZE_ADDRESS__
 #define SUPPORT_SLOWDOWN 3
 #else
 #define SUPPORT_SLOWDOWN 1
+#endif
+
+#ifndef SKIP_UNDER_TSAN
+#define SKIP_UNDER_TSAN(why) ((void)0)
+#endif
+
+/* ThreadSanitizer knows the parent's threads in a fork child, and takes a new thread there for one of them. */
+#ifdef __SANITIZE_THREAD__
+#define CHILDREN_MAY_START_THREADS 0
+#else
+#define CHILDREN_MAY_START_THREADS 1
 #endif
 
 static inline void must_fail(const char *file, int line, const char *what) {

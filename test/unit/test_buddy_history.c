@@ -12,43 +12,121 @@ static void forget_everything(void) {
     }
 }
 
+/* Free pages in a row from PAGE on, in its pageblock. */
+static size_t run_from(size_t page) {
+    size_t end = page;
+    while (end < (page / BLOCK_PAGES + 1) * BLOCK_PAGES && model.free[end]) {
+        end++;
+    }
+    return end - page;
+}
+
+static size_t longest_in(size_t block) {
+    size_t longest = 0;
+    for (size_t i = 0; i < BLOCK_PAGES; i++) {
+        longest = max_size(longest, run_from(block * BLOCK_PAGES + i));
+    }
+    return longest;
+}
+
+/* The least bin among those of GROUP's partly free pageblocks with NPAGES free in a row; PAGEBLOCK_BINS: none. */
+static size_t best_bin(size_t npages, enum buddy_group group) {
+    size_t best = PAGEBLOCK_BINS;
+    for (size_t block = 0; block < BLOCKS; block++) {
+        size_t longest = longest_in(block);
+        if (longest >= npages && longest < BLOCK_PAGES && model.group[block] == group) {
+            best = min_size(best, longest / PAGEBLOCK_BIN_PAGES);
+        }
+    }
+    return best;
+}
+
+/* PAGE begins the shortest range of its pageblock that holds NPAGES. */
+static bool is_tightest(size_t page, size_t npages) {
+    size_t first = page - page % BLOCK_PAGES;
+    for (size_t i = first; i < first + BLOCK_PAGES; i++) {
+        bool begins = model.free[i] && (i == first || !model.free[i - 1]);
+        if (begins && run_from(i) >= npages && run_from(i) < run_from(page)) {
+            return false;
+        }
+    }
+    return model.free[page] && (page == first || !model.free[page - 1]) && run_from(page) >= npages;
+}
+
+static bool all_fresh(size_t page, size_t npages) {
+    for (size_t i = page; i < page + npages; i++) {
+        if (!model.fresh[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What may be taken: of the first of these ranks that has one large enough, the smallest. */
+enum rank { OWN_DIRTY, OWN_FRESH, RANGE, WHOLE_FRESH, OTHER_DIRTY, OTHER_FRESH, NONE };
+
+static enum rank rank_of(size_t page, unsigned least, enum buddy_group group) {
+    unsigned order = model.order[page];
+    if (order == NOT_A_HEAD || order < least) {
+        return NONE;
+    }
+    if (order == MAX_ORDER) {
+        return model.ndirty[page] ? OWN_DIRTY : WHOLE_FRESH;
+    }
+    bool own = model.group[page / BLOCK_PAGES] == group;
+    return own ? model.ndirty[page] ? OWN_DIRTY : OWN_FRESH : model.ndirty[page] ? OTHER_DIRTY : OTHER_FRESH;
+}
+
 static void random_alloc(struct rng *rng, unsigned long step) {
     size_t npages = rng_below(rng, 3) ? rng_between(rng, 1, 20) : rng_between(rng, 1, BLOCK_PAGES);
     unsigned align_order = rng_below(rng, 4) ? 0 : (unsigned)rng_below(rng, NORDERS);
     enum buddy_group group = rng_below(rng, GROUPS);
     unsigned least = order_of(npages) > align_order ? order_of(npages) : align_order;
+    size_t bin = align_order ? PAGEBLOCK_BINS : best_bin(npages, group);
 
-    /* What may be taken: the smallest block of the first of these ranks that has one large enough. */
-    enum { OWN_DIRTY, OWN_FRESH, OTHER_DIRTY, OTHER_FRESH, NONE };
-    static uint8_t rank[NPAGES];
-    unsigned best = NONE, smallest = NORDERS;
+    static uint8_t rank[NPAGES], order[NPAGES];
+    static struct model before;
+    enum rank best = bin < PAGEBLOCK_BINS ? RANGE : NONE;
+    unsigned smallest = NORDERS;
+    bool resident_whole = false;
     for (size_t i = 0; i < NPAGES; i++) {
-        unsigned order = model.order[i];
-        rank[i] = NONE;
-        if (order == NOT_A_HEAD || order < least) {
-            continue;
-        }
-        bool own = order == MAX_ORDER || model.group[i / BLOCK_PAGES] == group;
-        rank[i] = (uint8_t)(own ? model.ndirty[i] ? OWN_DIRTY : OWN_FRESH
-                                : model.ndirty[i] ? OTHER_DIRTY : OTHER_FRESH);
+        rank[i] = (uint8_t)rank_of(i, least, group);
+        order[i] = model.order[i];
+        resident_whole |= order[i] == MAX_ORDER && model.ndirty[i];
         if (rank[i] < best) {
             best = rank[i];
-            smallest = order;
-        } else if (rank[i] == best && order < smallest) {
-            smallest = order;
+            smallest = order[i];
+        } else if (rank[i] == best && order[i] < smallest) {
+            smallest = order[i];
         }
     }
+    before = model;
     uintptr_t pfn = take_for(group, npages, align_order);
     require((pfn != 0) == (best != NONE), "step %lu: %zu pages", step, npages);
-    if (pfn) {
-        size_t page = pfn - FIRST;
-        require(rank[page] == best, "step %lu: rank %u instead of %u", step, rank[page], best);
-        require(best >= OTHER_DIRTY || model.order[page] == smallest, "step %lu: order %u instead of %u", step,
-                model.order[page], smallest);
+    if (!pfn) {
+        return;
     }
+    size_t page = pfn - FIRST;
+    struct model after = model;
+    model = before; /* the rules speak of what there was to choose from */
+    bool packed = group == GROUP_RUN && !align_order && bin < PAGEBLOCK_BINS;
+    if (packed && order[page] == MAX_ORDER) {
+        require(model.ndirty[page] && resident_whole, "step %lu: a range would have done", step);
+    } else if (packed || best == RANGE) {
+        require(is_tightest(page, npages), "step %lu: %zu pages at %zu", step, npages, page);
+        require(longest_in(page / BLOCK_PAGES) / PAGEBLOCK_BIN_PAGES == bin, "step %lu: a fuller pageblock has it",
+                step);
+        require(!packed || !resident_whole || !all_fresh(page, npages), "step %lu: memory was resident", step);
+    } else {
+        require(rank[page] == best, "step %lu: rank %u instead of %u", step, rank[page], best);
+        require(best >= OTHER_DIRTY || order[page] == smallest, "step %lu: order %u instead of %u", step, order[page],
+                smallest);
+    }
+    model = after;
 }
 
-/* Gives back some of the pages that are out, anywhere: whole allocations, heads, tails, middles, neighbours together. */
+/* Gives back some of the pages that are out, anywhere: whole allocations, heads, tails, middles, neighbours together.
+ */
 static void random_free(struct rng *rng) {
     size_t page = rng_below(rng, NPAGES);
     for (size_t tried = 0; tried < NPAGES && model.free[page]; tried++) {

@@ -361,6 +361,7 @@ static void use_up_map_areas(void *arg) {
 }
 
 Test(limits, map_areas_may_run_out) {
+    SKIP_UNDER_TSAN("it needs map areas too");
     child_must_end_well(use_up_map_areas, NULL);
 }
 

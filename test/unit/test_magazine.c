@@ -339,6 +339,7 @@ Test(magazine, all_magazines_together_pin_a_bounded_number_of_pages) {
 }
 
 Test(magazine, fork_child_has_the_budget_of_threads_it_does_not_have) {
+    SKIP_UNDER_TSAN("children of threads cannot start threads");
     size_t footprint;
     options.magazine_max = 64 * MIB;
     fork_when_full = true;

@@ -35,7 +35,7 @@ static const char *warnings_of(const char *text) {
 
 static bool same(const struct options *a, const struct options *b) {
     return a->hugepages == b->hugepages && a->huge_threshold == b->huge_threshold && a->decay_ms == b->decay_ms &&
-           a->magazine_max == b->magazine_max && a->map_cache == b->map_cache;
+           a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background;
 }
 
 static void must_be_silent(const char *text) {
@@ -105,7 +105,12 @@ Test(options, decay_takes_minus_one_for_never_and_zero_for_at_once) {
 
 Test(options, items_are_separated_by_commas) {
     must_be_silent("hugepages:off,decay_ms:1,map_cache:2M,magazine_max:8K,huge_threshold:1G");
-    struct options expected = {false, (size_t)1 << 30, 1, (size_t)8 << 10, (size_t)2 << 20};
+    struct options expected = {.hugepages = false,
+                               .huge_threshold = (size_t)1 << 30,
+                               .decay_ms = 1,
+                               .background = true,
+                               .magazine_max = (size_t)8 << 10,
+                               .map_cache = (size_t)2 << 20};
     require(same(&options, &expected));
 }
 

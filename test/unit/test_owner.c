@@ -158,7 +158,7 @@ Test(owner, idle_owner_holds_no_magazine_no_run_no_gathered_free) {
         MUST(owner->state == OWNER_IDLE && !owner->inbox && !owner->run_cache_pages);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             MUST(magazine_count(owner, class) == 0 && owner->cache[class].capacity == 0);
-            MUST(owner->cache[class].nempty == 0);
+            MUST(owner->cache[class].count[SLAB_EMPTY] == 0);
         }
         for (unsigned way = 0; way < REMOTE_WAYS; way++) {
             MUST(!owner->open[way]);
@@ -357,13 +357,6 @@ Test(owner, any_call_can_be_the_first_of_a_thread) {
 int __cxa_thread_atexit_impl(void (*handler)(void *), void *arg, void *dso);
 extern void *__dso_handle;
 
-/* ThreadSanitizer's own state of a thread is gone before the last destructors. */
-#ifdef __SANITIZE_THREAD__
-#define SKIP_UNDER_TSAN() cr_skip_test("destructors run after ThreadSanitizer's")
-#else
-#define SKIP_UNDER_TSAN() ((void)0)
-#endif
-
 static pthread_key_t late_key;
 static _Atomic unsigned late_rounds;
 
@@ -410,7 +403,7 @@ static void leave_with_destructors(unsigned index) {
 }
 
 Test(owner, destructors_can_allocate_and_free_before_and_after_ours) {
-    SKIP_UNDER_TSAN();
+    SKIP_UNDER_TSAN("its own state of a thread is gone before the last destructors");
     MUST(!pthread_key_create(&late_key, free_late));
     size_t used = stats_now().used_bytes;
     for (unsigned i = 0; i < 25; i++) {
@@ -438,7 +431,7 @@ static void use_late(void *arg) {
 }
 
 Test(owner, first_call_can_be_in_a_destructor) {
-    SKIP_UNDER_TSAN();
+    SKIP_UNDER_TSAN("its own state of a thread is gone before the last destructors");
     MUST(!pthread_key_create(&late_key, use_late));
     for (unsigned i = 0; i < 20; i++) {
         threads_run(4, only_in_the_destructor);

@@ -73,7 +73,7 @@ Test(slab, a_new_slab_has_all_its_objects_in_it) {
             require(slab->bytes == sizeclass_bytes(class) && slab->class == class && slab->owner == OWNER);
             require(slab->nobjects >= 1 && slab->nobjects <= SLAB_OBJECTS_MAX);
             require((size_t)slab->nobjects * slab->bytes <= (size_t)slab->npages << PAGE_SHIFT);
-            require(slab->nfree == slab->nobjects && slab->carved == 0 && slab->bin == SLAB_UNFILED);
+            require(slab->nfree == slab->nobjects && slab->touched == 0 && slab->bin == SLAB_UNFILED);
             for (size_t i = 0; i < SLAB_OBJECTS_MAX; i++) {
                 require((i < slab->nobjects) == slab_is_free(slab, i), "class %u, object %zu", class, i);
             }
@@ -207,7 +207,8 @@ Test(slab, nothing_is_ever_written_into_an_object) {
 Test(slab, agrees_with_a_model_through_a_long_history) {
     struct slab *slab = new_slab(0, GENERATIONS);
     static bool out_there[SLAB_OBJECTS_MAX];
-    size_t nout = 0, highest = 0;
+    size_t nout = 0;
+    uint64_t touched = 0;
     struct rng rng = {11};
     for (unsigned long step = rounds(20000); step; step--) {
         if (rng_below(&rng, 2)) {
@@ -220,7 +221,7 @@ Test(slab, agrees_with_a_model_through_a_long_history) {
                 }
                 require(out[i - 1] == object(slab, at), "object %zu is the lowest", at);
                 out_there[at] = true;
-                highest = max_size(highest, at + 1);
+                touched |= (uint64_t)1 << (at * slab->bytes >> PAGE_SHIFT);
             }
             nout += got;
         } else {
@@ -233,9 +234,50 @@ Test(slab, agrees_with_a_model_through_a_long_history) {
                 }
             }
         }
-        require(slab->nfree == slab->nobjects - nout && slab->carved == highest);
+        require(slab->nfree == slab->nobjects - nout && slab->touched == touched);
         const char *broken = slab_check(slab);
         require(!broken, "%s", broken);
+    }
+}
+
+/* Holes. */
+
+/* The pages of SLAB on which no object lies that OUT_THERE says is out. */
+static uint64_t holes_by_model(const struct slab *slab, const bool *out_there) {
+    uint64_t used = 0;
+    for (size_t i = 0; i < slab->nobjects; i++) {
+        size_t first = i * slab->bytes >> PAGE_SHIFT, last = ((i + 1) * slab->bytes - 1) >> PAGE_SHIFT;
+        for (size_t page = first; out_there[i] && page <= last; page++) {
+            used |= (uint64_t)1 << page;
+        }
+    }
+    return slab->touched & ~used;
+}
+
+Test(slab, holes_are_the_touched_pages_without_an_object_that_is_out) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        zone_trim(); /* what the class before left dirty */
+        struct slab *slab = new_slab(class, GENERATIONS);
+        bool out_there[SLAB_OBJECTS_MAX] = {false};
+        void *out[SLAB_OBJECTS_MAX];
+        struct rng rng = {class + 1};
+        require(slab_holes(slab) == 0, "class %u: nothing was touched", class);
+        size_t ntaken = rng_between(&rng, 1, slab->nobjects);
+        require(slab_take(slab, out, ntaken) == ntaken);
+        for (size_t i = 0; i < ntaken; i++) {
+            out_there[i] = true;
+        }
+        for (size_t left = ntaken; left; left--) {
+            require(slab_holes(slab) == holes_by_model(slab, out_there), "class %u, %zu out", class, left);
+            size_t index = rng_below(&rng, ntaken);
+            while (!out_there[index]) {
+                index = (index + 1) % ntaken;
+            }
+            slab_give(slab, object(slab, index));
+            out_there[index] = false;
+        }
+        require(slab_holes(slab) == slab->touched, "class %u: all of it", class);
+        slab_destroy(slab);
     }
 }
 
@@ -292,7 +334,7 @@ Test(slab, the_message_names_the_pointer) {
 
 /* Pages. */
 
-Test(slab, pages_beyond_the_watermark_stay_untouched_and_fresh) {
+Test(slab, pages_no_object_was_taken_from_stay_untouched_and_fresh) {
     unsigned class = sizeclass_of(PAGE_BYTES * 5 / 16); /* objects that lie across page borders */
     size_t kernel_page = (size_t)sysconf(_SC_PAGESIZE), step = 1;
     for (size_t ntaken = 0, most = SLAB_OBJECTS_MAX; ntaken <= most; ntaken += step) {
@@ -307,12 +349,12 @@ Test(slab, pages_beyond_the_watermark_stay_untouched_and_fresh) {
         slab = new_slab(class, GENERATIONS);
         require(slab->base >> PAGE_SHIFT == pfn && slab->npages == npages);
         require(slab_take(slab, out, ntaken) == ntaken);
-        require(slab->carved == ntaken);
+        require(slab->touched == (ntouched ? ~(uint64_t)0 >> (64 - ntouched) : 0));
         for (size_t i = 0; i < ntaken; i++) {
             memset(out[i], 1, bytes);
             slab_give(slab, out[i]);
         }
-        require(slab->carved == ntaken);
+        require(slab->touched == (ntouched ? ~(uint64_t)0 >> (64 - ntouched) : 0));
         size_t resident = resident_pages(pfn_pointer(pfn), npages << PAGE_SHIFT) * kernel_page;
         require(resident <= round_up(ntouched << PAGE_SHIFT, kernel_page));
         slab_destroy(slab);
@@ -398,9 +440,9 @@ Test(slab, check_notices_every_broken_rule) {
     slab->free[0] ^= 1;
     require(slab_check(slab));
     slab->free[0] ^= 1;
-    slab->carved = 9;
+    slab->touched = 0;
     require(slab_check(slab));
-    slab->carved = 10;
+    slab->touched = 1;
     require(!slab_check(slab));
     pagemap_page(slab->base >> PAGE_SHIFT)->link = 0x1000;
     require(slab_check(slab));

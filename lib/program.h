@@ -1,0 +1,11 @@
+/* program.h: what the objects of this process, the program and its libraries, ask of the C library. */
+#ifndef SLABMALLOC_PROGRAM_H
+#define SLABMALLOC_PROGRAM_H
+
+#include <stdbool.h>
+
+/* The process has one thread, and some object of it refers to a function that fails with EINVAL once there are two:
+ * unshare (of a user namespace) or setns. Also true while objects are being loaded, when nothing can be said. */
+bool program_must_stay_single(void);
+
+#endif

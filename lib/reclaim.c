@@ -1,0 +1,159 @@
+#include "reclaim.h"
+
+#include "region.h"
+#include "run.h"
+#include "zone.h"
+
+/* Slabs held at a time, and looked at in one go under the owner's lock. */
+#define BATCH 16
+#define LOOKS 64
+
+struct held {
+    struct slab *slab;
+    uint64_t holes;
+};
+
+/* Looks at up to LOOKS of the *LEFT first slabs of a list, each of which becomes the last; holds those with holes. */
+static size_t hold_batch(struct owner *owner, unsigned class, enum slab_bin bin, size_t *left, unsigned min_idle,
+                         struct held *batch) {
+    size_t n = 0;
+    owner_lock(owner);
+    for (size_t looks = 0; looks < LOOKS && n < BATCH && *left; looks++, --*left) {
+        struct slab *slab = owner->cache[class].list[bin];
+        if (!slab) {
+            *left = 0;
+            break;
+        }
+        bool due = slab->idle >= min_idle;
+        slab->idle = (uint8_t)(slab->idle + (slab->idle < UINT8_MAX));
+        uint64_t holes = due ? slab_holes(slab) : 0;
+        if (holes) {
+            owner_hold_slab(owner, slab);
+            batch[n++] = (struct held){slab, holes};
+        } else {
+            owner_rotate(owner, class, bin);
+        }
+    }
+    owner_unlock(owner);
+    return n;
+}
+
+/* Gives back the pages of HELD's holes; returns how many. What the kernel refuses stays in the slab as touched. */
+static size_t purge_holes(struct held *held) {
+    uintptr_t pfn = held->slab->base >> PAGE_SHIFT;
+    size_t total = 0;
+    for (uint64_t left = held->holes; left;) {
+        size_t first = (size_t)__builtin_ctzll(left);
+        uint64_t from = left >> first;
+        size_t n = ~from ? (size_t)__builtin_ctzll(~from) : 64 - first;
+        uint64_t mask = (n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1) << first;
+        zone_break_huge(pfn + first);
+        if (region_purge(pfn + first, n)) {
+            total += n;
+        } else {
+            held->holes &= ~mask;
+        }
+        left &= ~mask;
+    }
+    return total;
+}
+
+static void unhold_batch(struct owner *owner, unsigned class, const struct held *batch, size_t n) {
+    owner_lock(owner);
+    for (size_t i = 0; i < n; i++) {
+        batch[i].slab->touched &= ~batch[i].holes;
+        owner_unhold_slab(owner, batch[i].slab);
+    }
+    owner_unlock(owner);
+    owner_announce(owner, class);
+}
+
+static size_t reclaim_list(struct owner *owner, unsigned class, enum slab_bin bin, size_t left, unsigned min_idle) {
+    struct held batch[BATCH];
+    size_t total = 0;
+    while (left) {
+        size_t n = hold_batch(owner, class, bin, &left, min_idle, batch);
+        for (size_t i = 0; i < n; i++) {
+            total += purge_holes(&batch[i]);
+        }
+        if (n) {
+            unhold_batch(owner, class, batch, n);
+        }
+    }
+    return total;
+}
+
+static size_t reclaim_owner(struct owner *owner, unsigned min_idle) {
+    uint32_t busy[CLASS_COUNT], sparse[CLASS_COUNT];
+    size_t total = 0;
+    owner_lock(owner);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        busy[class] = owner->cache[class].count[SLAB_BUSY];
+        sparse[class] = owner->cache[class].count[SLAB_SPARSE];
+    }
+    owner_unlock(owner);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        total += reclaim_list(owner, class, SLAB_BUSY, busy[class], min_idle);
+        total += reclaim_list(owner, class, SLAB_SPARSE, sparse[class], min_idle);
+    }
+    return total;
+}
+
+static void drop_idle_empties(struct owner *owner, unsigned min_idle) {
+    owner_lock(owner);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slab *slab = owner->cache[class].list[SLAB_EMPTY];
+        if (slab && slab->idle++ >= min_idle) {
+            owner_drop_slab(owner, slab);
+        }
+    }
+    owner_unlock(owner);
+}
+
+static void drop_idle_runs(struct owner *owner, bool all) {
+    owner_lock(owner);
+    bool idle = owner->run_cache_pages && (owner->run_cache_idle || all);
+    owner->run_cache_idle = true;
+    owner_unlock(owner);
+    if (idle) {
+        run_cache_flush(owner);
+    }
+}
+
+size_t reclaim_slabs(bool all) {
+    unsigned min_idle = all ? 0 : 1;
+    size_t total = 0;
+    region_purging = true;
+    for (uint32_t id = 1; id <= owner_count(); id++) {
+        struct owner *owner = owner_by_id(id);
+        drop_idle_runs(owner, all);
+        drop_idle_empties(owner, min_idle);
+        total += reclaim_owner(owner, min_idle);
+    }
+    region_purging = false;
+    return total;
+}
+
+size_t reclaim_sparse_pages(void) {
+    size_t total = 0;
+    for (uint32_t id = owner_count(); id; id--) {
+        total += counter_read(&owner_by_id(id)->sparse_pages);
+    }
+    return total;
+}
+
+static void file_held_slabs(struct owner *owner) {
+    owner_lock(owner);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        while (owner->cache[class].list[SLAB_HELD]) {
+            owner_unhold_slab(owner, owner->cache[class].list[SLAB_HELD]);
+        }
+    }
+    owner_unlock(owner);
+}
+
+void reclaim_fork_child(void) {
+    for (uint32_t id = owner_count(); id; id--) {
+        file_held_slabs(owner_by_id(id));
+    }
+}

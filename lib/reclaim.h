@@ -1,0 +1,29 @@
+/*
+ * reclaim.h: the memory of holes goes back to the kernel while their slabs live on.
+ *
+ * A slab with one object out keeps all its pages from the zone. But the allocator's own data lies elsewhere, so a page
+ * on which no object is out (a hole, slab.h) can be purged at any time: it reads zero when an object of it is handed
+ * out again, and nobody may expect contents there. After a peak that leaves a tenth of the objects alive, scattered,
+ * this is most of what comes back.
+ *
+ * Slabs with holes are *held* in small batches: under the owner's lock they move from their list to that of held slabs,
+ * from which nothing is taken; the pages are purged without a lock; then the slabs are filed again. Frees go on
+ * meanwhile and only set bits in the slab. A slab that was used since the last look is left alone unless all is wanted.
+ */
+#ifndef SLABMALLOC_RECLAIM_H
+#define SLABMALLOC_RECLAIM_H
+
+#include "owner.h"
+
+/* Looks at all slabs of all owners, gives back holes and empty slabs that were of no use since the last look, or with
+ * ALL every one, and runs cached by owners as idle. Returns the pages given back, runs and empty slabs not counted
+ * (they go to the zone). */
+size_t reclaim_slabs(bool all);
+
+/* Pages in slabs that are more than half free, in all owners: an estimate, without locks. */
+size_t reclaim_sparse_pages(void);
+
+/* In a fork child of a thread that was not in the library: slabs that other threads held are filed again. */
+void reclaim_fork_child(void);
+
+#endif
