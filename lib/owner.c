@@ -83,7 +83,8 @@ static struct owner *owner_adopt(unsigned node) {
         owner = owner_create(node);
     }
     if (owner) {
-        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_seq_cst);
+        /* Relaxed: a sender that still reads idle does a little more than it must. */
+        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_relaxed);
     }
     return owner;
 }
@@ -304,9 +305,10 @@ void owner_drop_empty_slabs(struct owner *owner) {
     }
 }
 
+/* Relaxed, as all that is done to the bits: what they announce is ordered by the locks. */
 void owner_announce(const struct owner *owner, unsigned class) {
     if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
-        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_release);
+        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_relaxed);
     }
 }
 
@@ -334,7 +336,7 @@ struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
         return NULL;
     }
     /* Cleared before the walk: what becomes free behind its back sets it again. */
-    atomic_fetch_and_explicit(word, ~bit, memory_order_acquire);
+    atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed);
     struct slab *slab = NULL;
     bool missed = false;
     lock_take(&depot->lock);

@@ -156,7 +156,7 @@ void slab_give(struct slab *slab, void *p) {
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
-    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELAXED);
+    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELEASE); /* for slab_owner */
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 
