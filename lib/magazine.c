@@ -36,6 +36,7 @@ const struct magazines magazines_none = {
 
 __thread struct magazines *magazines_self = MAGAZINES_NONE;
 
+/* After fork in a signal handler that interrupted its owner's thread this may be a few pages off, and below zero. */
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
@@ -43,9 +44,10 @@ static size_t pages_pinned(unsigned class, size_t nobjects) {
 }
 
 static bool budget_take(unsigned class, size_t nobjects) {
-    size_t budget = BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE;
+    ptrdiff_t budget = (ptrdiff_t)(BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE);
     size_t pages = pages_pinned(class, nobjects);
-    if (atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed) + pages <= budget) {
+    size_t before = atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed);
+    if ((ptrdiff_t)(before + pages) <= budget) {
         return true;
     }
     atomic_fetch_sub_explicit(&pinned_pages, pages, memory_order_relaxed);
@@ -281,11 +283,15 @@ void magazine_flush(struct owner *owner, bool release) {
     }
 }
 
-void magazine_fork_child(const struct owner *self) {
+size_t magazine_pinned_pages(const struct owner *owner) {
     size_t pinned = 0;
-    for (unsigned class = 0; self && class < CLASS_COUNT; class ++) {
-        pinned += pages_pinned(class, self->cache[class].capacity);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        pinned += pages_pinned(class, owner->cache[class].capacity);
     }
+    return pinned;
+}
+
+void magazine_fork_child(size_t pinned) {
     atomic_store_explicit(&pinned_pages, pinned, memory_order_relaxed);
 }
 

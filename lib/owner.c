@@ -31,6 +31,17 @@ static struct depot {
 /* How many times this thread's exit handler ran. */
 static __thread unsigned char thread_phase __attribute__((tls_model("initial-exec")));
 
+/* Owners on their way from a depot to this thread, or back: in a child of fork in a signal handler they are still its.
+ */
+static __thread struct { struct owner *arriving, *leaving; } transit __attribute__((tls_model("initial-exec")));
+
+/* Not before what the program did before, nor after what it does next, as this thread's signal handlers see it. */
+static void transit_set(struct owner **which, struct owner *owner) {
+    atomic_signal_fence(memory_order_seq_cst);
+    *which = owner;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
 uint32_t owner_count(void) {
     return atomic_load_explicit(&owners.count, memory_order_acquire);
 }
@@ -55,6 +66,7 @@ static struct owner *owner_create(unsigned node) {
     }
     owner->node = node;
     magazine_init(owner);
+    transit_set(&transit.arriving, owner);
     lock_take(&owners.lock);
     uint32_t id = owner_count() + 1;
     if (id < OWNERS_MAX) {
@@ -64,18 +76,21 @@ static struct owner *owner_create(unsigned node) {
     }
     lock_drop(&owners.lock);
     if (id >= OWNERS_MAX) {
+        transit_set(&transit.arriving, NULL);
         meta_free(owner, sizeof *owner);
         return NULL;
     }
     return owner;
 }
 
-/* An idle owner of NODE, or a new one; active from now on. NULL: no memory. */
+/* An idle owner of NODE, or a new one; active from now on, and arriving until the caller says otherwise. NULL: no
+ * memory. */
 static struct owner *owner_adopt(unsigned node) {
     struct depot *depot = &depots[node];
     lock_take(&depot->lock);
     struct owner *owner = depot->idle;
     if (owner) {
+        transit_set(&transit.arriving, owner);
         depot->idle = owner->next_idle;
     }
     lock_drop(&depot->lock);
@@ -94,6 +109,7 @@ static void depot_add(struct owner *owner) {
     lock_take(&depot->lock);
     owner->next_idle = depot->idle;
     depot->idle = owner;
+    transit_set(&transit.leaving, NULL);
     lock_drop(&depot->lock);
 }
 
@@ -107,7 +123,7 @@ static void announce_all(struct owner *owner) {
     }
 }
 
-/* The thread that owned it is done with it. */
+/* The thread that owned it is done with it, and has said that it is leaving. */
 static void owner_release(struct owner *owner) {
     run_cache_flush(owner);
     remote_flush(owner);
@@ -135,6 +151,7 @@ static void thread_exit(void *arg) {
         return;
     }
     owner = (struct owner *)magazines_self; /* migration may have changed it */
+    transit_set(&transit.leaving, owner);
     magazines_self = MAGAZINES_NONE;
     owner_release(owner);
 }
@@ -156,6 +173,7 @@ struct owner *owner_get(void) {
     owner = owner_adopt(this_node());
     if (owner) {
         magazines_self = &owner->magazines;
+        transit_set(&transit.arriving, NULL);
         /* May call calloc, which finds the owner in place. */
         if (owners.key_valid) {
             pthread_setspecific(owners.key, owner);
@@ -169,13 +187,17 @@ struct owner *owner_borrow(void) {
 }
 
 void owner_return(struct owner *owner) {
+    transit_set(&transit.leaving, owner);
+    transit_set(&transit.arriving, NULL);
     owner_release(owner);
 }
 
 void owner_migrate(struct owner *owner, unsigned node) {
     struct owner *next = owner_adopt(node);
     if (next) {
+        transit_set(&transit.leaving, owner);
         magazines_self = &next->magazines;
+        transit_set(&transit.arriving, NULL);
         owner_release(owner);
     }
 }
@@ -368,8 +390,9 @@ void owner_each_lock(void (*visit)(struct lock *lock)) {
     }
 }
 
-/* The owner of a thread that is not there: its slabs are sound (their locks were held across fork), but its magazines
- * were read in mid-step; what they held stays out for ever. */
+/* An owner whose thread is not there: its slabs are sound (their locks were held across fork), but its magazines were
+ * read in mid-step; what they held stays out for ever. An idle owner may be one of a thread that was just releasing it,
+ * and had not announced it yet. */
 static void owner_orphan(struct owner *owner) {
     magazine_abandon(owner);
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
@@ -384,24 +407,34 @@ static void owner_orphan(struct owner *owner) {
     announce_all(owner);
 }
 
+static bool is_mine(const struct owner *owner) {
+    return owner == owner_have() || owner == transit.arriving || owner == transit.leaving;
+}
+
+/* A depot whose lock this thread held before is in its own mid-step: it is left as it is, at the price of the owners
+ * that are not in it. */
 void owner_fork_child(void) {
-    struct owner *self = owner_have();
+    size_t pinned = 0;
     for (unsigned node = 0; node < NODES_MAX; node++) {
-        depots[node].idle = NULL;
+        if (!lock_held(&depots[node].lock)) {
+            depots[node].idle = NULL;
+        }
     }
     for (uint32_t id = owner_count(); id; id--) {
         struct owner *owner = owner_by_id(id);
         /* A sender may have been between writing a remote magazine and pushing it: none can be trusted. */
         atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
         atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
-        if (owner == self) {
+        if (is_mine(owner)) {
+            pinned += magazine_pinned_pages(owner);
             continue;
         }
-        if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE) {
-            owner_orphan(owner);
+        owner_orphan(owner);
+        struct depot *depot = &depots[owner->node];
+        if (!lock_held(&depot->lock)) {
+            owner->next_idle = depot->idle;
+            depot->idle = owner;
         }
-        owner->next_idle = depots[owner->node].idle;
-        depots[owner->node].idle = owner;
     }
-    magazine_fork_child(self);
+    magazine_fork_child(pinned);
 }

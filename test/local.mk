@@ -11,6 +11,7 @@ unit_tests = \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
 	test/unit/test_fork \
+	test/unit/test_fork_steps \
 	test/unit/test_heap \
 	test/unit/test_limits \
 	test/unit/test_lock \
@@ -101,6 +102,7 @@ test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
+test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
