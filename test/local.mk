@@ -89,6 +89,29 @@ preload_tests = \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t
 
+# Scripts about the model of the concurrent protocol, and the model: see
+# test/model/README.md. SLABMALLOC_CHECK=long explores more.
+model_tests = \
+	test/model/atomics_are_covered.t \
+	test/model/protocol_holds.t
+model_program = test/model/model
+test_model_model_SOURCES = \
+	test/model/explore.c \
+	test/model/frees.c \
+	test/model/litmus.c \
+	test/model/memory.c \
+	test/model/model.c \
+	test/model/owners.c \
+	test/model/reclaim.c \
+	test/model/run.c \
+	test/model/scenario_fork.c \
+	test/model/scenario_lock.c \
+	test/model/scenario_owners.c \
+	test/model/scenario_pagemap.c \
+	test/model/scenario_purge.c \
+	test/model/state.c \
+	test/model/sync.c
+
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
@@ -136,8 +159,8 @@ TESTS += test/unit/no_criterion.sh
 endif
 
 if !INSTRUMENTED
-check_PROGRAMS += $(preload_programs)
-TESTS += $(preload_tests) $(build_tests)
+check_PROGRAMS += $(preload_programs) $(model_program)
+TESTS += $(preload_tests) $(build_tests) $(model_tests)
 endif
 
 test/unit/%.o: AM_CPPFLAGS += $(CRITERION_CFLAGS)
@@ -159,15 +182,16 @@ AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(bench_programs)'; \
 	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
 	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
-EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
+EXTRA_DIST += $(preload_tests) $(build_tests) $(model_tests) test/run_test \
 	test/abi/symbols.list \
 	test/golden/fast_path.x86_64.golden \
+	test/model/README.md test/model/atomics.list test/model/atomics.sh \
 	test/preload/lib.sh test/preload/packages.txt \
 	test/unit/no_criterion.sh \
 	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/*/*/*.h $(srcdir)/test/*/*/*/*.h) \

@@ -277,6 +277,21 @@ unsigned heap_malloc(unsigned owner) {
     return object;
 }
 
+static void magazine_push(unsigned owner, unsigned object) {
+    FN("magazine.c:magazine_push_slow");
+    if (magazine_try_push(owner, object)) {
+        return;
+    }
+    if (rule(PUSH_SLOW_LOCKS)) {
+        owner_lock(owner);
+    }
+    slab_give(object);
+    owner_file_slab(owner, slab_of(object));
+    if (rule(PUSH_SLOW_LOCKS)) {
+        owner_unlock(owner);
+    }
+}
+
 /* REMOTE_MAGAZINE: one that nobody uses; 0: no memory for one. */
 void heap_free(unsigned owner, unsigned object, unsigned m) {
     FN("heap.h:heap_free");
@@ -286,12 +301,7 @@ void heap_free(unsigned owner, unsigned object, unsigned m) {
         violation("a live object's page says it is nobody's");
     }
     if (owner != NONE && tag == TAG_OF(owner)) {
-        if (!magazine_try_push(owner, object)) {
-            owner_lock(owner);
-            slab_give(object);
-            owner_file_slab(owner, slab_of(object));
-            owner_unlock(owner);
-        }
+        magazine_push(owner, object);
         return;
     }
     if (!m) {
@@ -326,7 +336,7 @@ const char *check_object(unsigned object) {
     return places == 0 ? "an object is lost" : places > 1 ? "an object is in two places" : NULL;
 }
 
-const char *check_slab(unsigned slab) {
+static const char *check_slab(unsigned slab) {
     unsigned lists = 0;
     enum bin bin = final_plain(heap.bin[slab]);
     for (unsigned i = 0; i < heap.nowners; i++) {
@@ -337,7 +347,7 @@ const char *check_slab(unsigned slab) {
         }
     }
     if (bin == GONE) {
-        return lists ? "a slab that is gone is in a list"
+        return lists                                     ? "a slab that is gone is in a list"
                : final_plain(heap.zone_free) >> slab & 1 ? NULL
                                                          : "the pages of a slab are lost";
     }

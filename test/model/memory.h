@@ -24,7 +24,7 @@ struct message {
 
 struct thread {
     uint8_t pc, done, nlog, holds, sleeping; /* sleeping: atom + 1 */
-    uint8_t pending, pending_at, sc_at;             /* pending: atom + 1 of a SEQ write that is not in S yet */
+    uint8_t pending, pending_at, sc_at;      /* pending: atom + 1 of a SEQ write that is not in S yet */
     uint8_t var[VARS];
     uint8_t log[LOG];
 };
@@ -40,7 +40,7 @@ struct state {
     struct thread thread[THREADS];
     uint8_t lock_holder[LOCKS]; /* thread + 1 */
     uint8_t plain[PLAINS];
-    uint8_t readers[PLAINS];  /* threads that read it after its last write */
+    uint8_t readers[PLAINS]; /* threads that read it after its last write */
     uint8_t object[OBJECTS]; /* ghost: thread + 1 that has it, OBJECT_LEAKED */
     uint8_t nmessages[ATOMS];
     uint8_t sc_base[ATOMS]; /* S before the writes listed */
@@ -63,6 +63,21 @@ struct program {
 extern struct program program;
 extern struct state now;
 extern bool tracing;
+
+/* The thread that runs at this moment, and how far. */
+struct choices;
+struct run {
+    jmp_buf out;
+    unsigned thread, log_at, moves, choice_at;
+    struct choices *choices;
+    struct thread *me;
+    struct view *view;
+    uint8_t var[VARS];
+    const char *function;
+    operation *handler;
+    bool nesting;
+};
+extern struct run run;
 
 /* How a step of a thread ended. */
 enum outcome { STEP_DONE = 1, STEP_BLOCKED, STEP_VIOLATION };
@@ -87,5 +102,24 @@ size_t state_bytes(const struct state *state);
 
 /* Forgets writes that no thread can read any more, and numbers from zero what is left. */
 void state_normalize(void);
+
+/* For accesses: results come from the log while an operation is run again up to where it was. */
+bool visible(void); /* before an access that others may interleave with; true: take its result from the log */
+bool replaying(void);
+uint8_t log_next(void);
+uint8_t log_put(uint8_t value);
+unsigned choose(unsigned n);
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void die(const char *what) __attribute__((noreturn));
+
+void view_join(struct view *view, const struct view *with);
+bool view_covers(const struct view *view, const struct view *other);
+struct message *messages_of(int atom);
+unsigned nmessages_total(const struct state *state);
+uint8_t last_at(int atom);
+void signal_point(void);
+
+/* THREAD is one that a fork child starts, and it was not started yet. */
+bool waits_for_fork(unsigned thread);
 
 #endif

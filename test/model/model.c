@@ -1,7 +1,7 @@
 /*
  * The concurrent protocol of lib/, explored: see README.md.
  *
- *   model                    every scenario with all rules, then every rule left out of its scenario; TAP
+ *   model                    programs of known outcome, every scenario with all rules, every rule left out; TAP
  *   model --long             the same with more operations a thread
  *   model --explain RULE     the shortest run that goes wrong without RULE
  *   model --scenario NAME    one scenario, with all rules
@@ -14,16 +14,16 @@
 #include "scenarios.h"
 
 static const struct scenario *const scenarios[] = {
-    &scenario_lock,     &scenario_pagemap, &scenario_table,  &scenario_start, &scenario_idle,
-    &scenario_readopt,  &scenario_limit,   &scenario_steal, &scenario_receive,  &scenario_follow, &scenario_announce,
-    &scenario_rest,     &scenario_allfree, &scenario_purge,  &scenario_hole,  &scenario_hole_idle, &scenario_fork, &scenario_fork_hole, &scenario_two_forks, &scenario_signal,
+    &scenario_lock,      &scenario_pagemap,     &scenario_table,   &scenario_start,     &scenario_idle,
+    &scenario_readopt,   &scenario_limit,       &scenario_steal,   &scenario_receive,   &scenario_follow,
+    &scenario_announce,  &scenario_rest,        &scenario_allfree, &scenario_purge,     &scenario_hole,
+    &scenario_hole_idle, &scenario_helper,      &scenario_fork,    &scenario_fork_hole, &scenario_two_forks,
+    &scenario_signal,    &scenario_signal_hole,
 };
 enum { NSCENARIOS = sizeof scenarios / sizeof *scenarios };
 
 #define RULE_ROW(name, scenario, says) {#name, #scenario, says},
-static const struct {
-    const char *name, *scenario, *says;
-} rules[] = {RULES(RULE_ROW)};
+static const struct { const char *name, *scenario, *says; } rules[] = {RULES(RULE_ROW)};
 
 bool bounds_long;
 static int left_out = RULE_COUNT;
@@ -48,10 +48,8 @@ static double seconds(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void tap(bool ok, const char *format, const char *name, const char *says) {
-    printf("%sok %u - ", ok ? "" : "not ", ++ntests);
-    printf(format, name, says);
-    putchar('\n');
+static void tap(bool ok, const char *name, const char *glue, const char *says) {
+    printf("%sok %u - %s%s%s\n", ok ? "" : "not ", ++ntests, name, glue, says);
     nfailed += !ok;
 }
 
@@ -59,7 +57,7 @@ static void test_scenario(const struct scenario *scenario) {
     double from = seconds();
     struct result result = explore(scenario, true);
     printf("# %zu states, %zu steps, %u deep, %.1f s\n", result.states, result.steps, result.depth, seconds() - from);
-    tap(!result.violation, "%s: %s", scenario->name, scenario->says);
+    tap(!result.violation, scenario->name, ": ", scenario->says);
     fflush(stdout);
 }
 
@@ -70,7 +68,7 @@ static void test_rule(unsigned r, bool explain) {
     left_out = RULE_COUNT;
     printf("# %zu states, %u deep, %.1f s: %s\n", result.states, result.depth, seconds() - from,
            result.violation ? result.violation : "nothing goes wrong");
-    tap(result.violation, "%s is needed: %s", rules[r].name, rules[r].says);
+    tap(result.violation, rules[r].name, " is needed: ", rules[r].says);
     fflush(stdout);
 }
 
@@ -88,7 +86,16 @@ static int usage(void) {
     return 2;
 }
 
+static void test_litmus(const struct litmus *test) {
+    struct result result = explore(&test->scenario, false);
+    tap((result.violation != NULL) == test->possible, test->scenario.name,
+        test->possible ? ": can go wrong" : ": cannot go wrong", "");
+}
+
 static void test_all(void) {
+    for (unsigned i = 0; i < nlitmus; i++) {
+        test_litmus(&litmus[i]);
+    }
     for (unsigned i = 0; i < NSCENARIOS; i++) {
         test_scenario(scenarios[i]);
     }

@@ -57,7 +57,7 @@ static enum bin bin_of(uint8_t free) {
 
 void setup_slab_of(unsigned slab, unsigned owner) {
     for (unsigned i = 0; i < heap.nowners; i++) {
-        uint8_t others = final_plain(heap.lists[i]) & (uint8_t)~(1u << slab);
+        uint8_t others = final_plain(heap.lists[i]) & (uint8_t) ~(1u << slab);
         plain_start(heap.lists[i], others | (uint8_t)((i == owner) << slab));
     }
     atom_start(heap.tag[slab], TAG_OF(owner));
@@ -71,17 +71,28 @@ void setup_out(unsigned object, unsigned thread) {
     object_start(object, thread);
 }
 
+void setup_pages(uint8_t content) {
+    heap.has_pages = true;
+    for (unsigned slab = 0; slab < heap.nslabs; slab++) {
+        heap.touched[slab] = plain_new("slab.touched", (int)slab, ALL_FREE);
+    }
+    for (unsigned object = 0; object < heap.nslabs * SLAB_OBJECTS; object++) {
+        heap.page[object] = plain_new("page", (int)object, content);
+    }
+}
+
 void setup_forks(void) {
     heap.forks = true;
     for (int t = 0; t < THREADS; t++) {
         heap.self[t] = plain_new("magazines_self", t, NONE);
         heap.arriving[t] = plain_new("arriving", t, NONE);
         heap.leaving[t] = plain_new("leaving", t, NONE);
+        heap.purging[t] = plain_new("region_purging", t, 0);
     }
 }
 
 void setup_no_slab(unsigned slab) {
-    plain_start(heap.lists[0], final_plain(heap.lists[0]) & (uint8_t)~(1u << slab));
+    plain_start(heap.lists[0], final_plain(heap.lists[0]) & (uint8_t) ~(1u << slab));
     plain_start(heap.bin[slab], GONE);
     plain_start(heap.zone_free, final_plain(heap.zone_free) | (uint8_t)(1u << slab));
     atom_start(heap.tag[slab], TAG_FOREIGN);
@@ -113,6 +124,9 @@ unsigned slab_take(unsigned slab) {
     uint8_t free = plain_read(heap.free[slab]);
     unsigned i = (unsigned)__builtin_ctz(free);
     plain_write(heap.free[slab], free & (uint8_t)(free - 1));
+    if (heap.has_pages) {
+        plain_write(heap.touched[slab], plain_read(heap.touched[slab]) | (uint8_t)(1u << i));
+    }
     return slab * SLAB_OBJECTS + i;
 }
 
@@ -144,10 +158,14 @@ static void slab_destroy(unsigned slab) {
 
 unsigned slab_create(unsigned owner) {
     FN("slab.c:slab_create");
-    lock_take(heap.zone_lock);
+    if (rule(ZONE_ALLOC_LOCKS)) {
+        lock_take(heap.zone_lock);
+    }
     uint8_t pages = plain_read(heap.zone_free);
     plain_write(heap.zone_free, pages & (uint8_t)(pages - 1));
-    lock_drop(heap.zone_lock);
+    if (rule(ZONE_ALLOC_LOCKS)) {
+        lock_drop(heap.zone_lock);
+    }
     if (!pages) {
         return NONE;
     }
@@ -183,10 +201,17 @@ void owner_lock(unsigned owner) {
 
 void owner_unlock(unsigned owner) {
     FN("owner.c:owner_unlock");
-    uint8_t emptied = plain_read(heap.emptied[owner]);
-    plain_write(heap.emptied[owner], 0);
+    uint8_t emptied = 0;
+    if (rule(EMPTIED_READ_LOCKED)) {
+        emptied = plain_read(heap.emptied[owner]);
+        plain_write(heap.emptied[owner], 0);
+    }
     if (rule(DESTROY_AFTER_UNLOCK)) {
         lock_drop(heap.owner_lock[owner]);
+    }
+    if (!rule(EMPTIED_READ_LOCKED)) {
+        emptied = plain_read(heap.emptied[owner]);
+        plain_write(heap.emptied[owner], 0);
     }
     for (unsigned slab = 0; slab < heap.nslabs; slab++) {
         if (emptied >> slab & 1) {
@@ -203,7 +228,7 @@ static void list_remove(unsigned owner, unsigned slab) {
     if (!(lists >> slab & 1)) {
         violation("a slab is taken out of a list that it is not in");
     }
-    plain_write(heap.lists[owner], lists & (uint8_t)~(1u << slab));
+    plain_write(heap.lists[owner], lists & (uint8_t) ~(1u << slab));
 }
 
 static void list_insert(unsigned owner, unsigned slab, enum bin bin) {
@@ -211,7 +236,8 @@ static void list_insert(unsigned owner, unsigned slab, enum bin bin) {
     plain_write(heap.lists[owner], plain_read(heap.lists[owner]) | (uint8_t)(1u << slab));
 }
 
-static void take_out(unsigned owner, unsigned slab) {
+static void owner_drop_slab(unsigned owner, unsigned slab) {
+    FN("owner.c:owner_drop_slab");
     if (rule(EMPTIED_LEAVES_LIST)) {
         list_remove(owner, slab);
     }
@@ -241,7 +267,7 @@ bool owner_file_slab(unsigned owner, unsigned slab) {
         return false;
     }
     if (bin == EMPTY && has_empty(owner)) {
-        take_out(owner, slab);
+        owner_drop_slab(owner, slab);
         return false;
     }
     if (before != HELD) {
@@ -256,7 +282,7 @@ void owner_drop_empty_slabs(unsigned owner) {
     uint8_t lists = plain_read(heap.lists[owner]);
     for (unsigned slab = 0; slab < heap.nslabs; slab++) {
         if (lists >> slab & 1 && plain_read(heap.bin[slab]) == EMPTY) {
-            take_out(owner, slab);
+            owner_drop_slab(owner, slab);
         }
     }
 }
@@ -282,12 +308,20 @@ bool owner_hold_slab(unsigned owner, unsigned slab) {
     return true;
 }
 
-void owner_refile_slab(unsigned owner, unsigned slab) {
-    FN("owner.c:owner_refile_slab");
-    plain_write(heap.held[owner], plain_read(heap.held[owner]) & (uint8_t)~(1u << slab));
-    if (rule(REFILE_PUTS_BACK)) {
-        enum bin bin = rule(REFILE_COUNTS_AGAIN) ? bin_of(plain_read(heap.free[slab])) : PARTIAL;
-        list_insert(owner, slab, bin);
+void owner_unhold_slab(unsigned owner, unsigned slab) {
+    FN("owner.c:owner_unhold_slab");
+    if (plain_read(heap.bin[slab]) != HELD) {
+        violation("a slab is filed again that nobody holds");
+    }
+    plain_write(heap.held[owner], plain_read(heap.held[owner]) & (uint8_t) ~(1u << slab));
+    if (!rule(UNHOLD_PUTS_BACK)) {
+        return;
+    }
+    enum bin bin = rule(UNHOLD_COUNTS_AGAIN) ? bin_of(plain_read(heap.free[slab])) : PARTIAL;
+    bool superfluous = bin == EMPTY && has_empty(owner);
+    list_insert(owner, slab, bin);
+    if (superfluous) {
+        owner_drop_slab(owner, slab);
     }
 }
 
@@ -323,14 +357,18 @@ static void magazine_flush(unsigned owner) {
     if (!objects) {
         return;
     }
-    owner_lock(owner);
+    if (rule(DRAIN_LOCKS)) {
+        owner_lock(owner);
+    }
     for (unsigned object = 0; object < heap.nslabs * SLAB_OBJECTS; object++) {
         if (objects >> object & 1) {
             slab_give(object);
             owner_file_slab(owner, slab_of(object));
         }
     }
-    owner_unlock(owner);
+    if (rule(DRAIN_LOCKS)) {
+        owner_unlock(owner);
+    }
     plain_write(heap.magazine[owner], 0);
 }
 
@@ -365,9 +403,13 @@ void owner_release(unsigned owner) {
     if (!rule(RELEASE_SAYS_IDLE_FIRST)) {
         say_idle(owner);
     }
-    owner_lock(owner);
+    if (rule(RELEASE_LOCKS)) {
+        owner_lock(owner);
+    }
     owner_drop_empty_slabs(owner);
-    owner_unlock(owner);
+    if (rule(RELEASE_LOCKS)) {
+        owner_unlock(owner);
+    }
     if (!rule(ANNOUNCE_AFTER_DEPOT)) {
         announce_locked(owner);
     }
@@ -450,7 +492,8 @@ static unsigned steal_walk(unsigned owner, bool *missed) {
         lock_take(heap.depot_lock);
     }
     unsigned hops = 0;
-    for (unsigned from = plain_read(heap.depot); from != NONE && slab == NONE; from = plain_read(heap.next_idle[from])) {
+    for (unsigned from = plain_read(heap.depot); from != NONE && slab == NONE;
+         from = plain_read(heap.next_idle[from])) {
         if (++hops > heap.nowners) {
             violation("the list of idle owners has no end");
         }

@@ -32,7 +32,10 @@ struct heap {
     int zone_lock, zone_free;
     /* Thread-local, where fork may come at any point: this thread's owner, and owners on their way to it or from it. */
     bool forks;
-    int self[THREADS], arriving[THREADS], leaving[THREADS];
+    int self[THREADS], arriving[THREADS], leaving[THREADS], purging[THREADS];
+    /* Each object has a page of its own; touched: may hold what somebody wrote. */
+    bool has_pages;
+    int touched[SLABS], page[SLABS * SLAB_OBJECTS];
 };
 extern struct heap heap;
 
@@ -43,6 +46,7 @@ void setup_in_depot(unsigned owner, bool announced);
 void setup_slab_of(unsigned slab, unsigned owner);
 void setup_out(unsigned object, unsigned thread);
 void setup_forks(void);
+void setup_pages(uint8_t content);
 void setup_no_slab(unsigned slab); /* its page is free in the zone */
 
 unsigned slab_of(unsigned object);
@@ -60,7 +64,7 @@ void owner_unlock(unsigned owner);
 bool owner_file_slab(unsigned owner, unsigned slab);
 void owner_announce(unsigned owner);
 bool owner_hold_slab(unsigned owner, unsigned slab);   /* a partial slab, out of the lists for a hole purge */
-void owner_refile_slab(unsigned owner, unsigned slab); /* and back */
+void owner_unhold_slab(unsigned owner, unsigned slab); /* and back */
 void owner_release(unsigned owner);
 unsigned owner_adopt(void); /* NONE: the depot is empty */
 unsigned owner_steal_slab(unsigned owner);
@@ -75,6 +79,9 @@ unsigned owner_have(void);
 /* lib/magazine.c, lib/heap.c: through the caller's OWNER (NONE: it has none). */
 unsigned heap_malloc(unsigned owner); /* an object, or NONE */
 void heap_free(unsigned owner, unsigned object, unsigned remote_magazine);
+
+/* lib/reclaim.c: gives back the free pages of SLAB, if it is partly used */
+void reclaim_slab(unsigned owner, unsigned slab);
 
 /* lib/remote.c */
 void remote_receive(unsigned owner);

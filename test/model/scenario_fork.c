@@ -63,20 +63,21 @@ static void owner_orphan(unsigned owner) {
 }
 
 /* A purger that is not there had taken slabs out of OWNER's lists. */
-static void file_held(unsigned owner) {
-    FN("owner.c:owner_fork_child");
+static void file_held_slabs(unsigned owner) {
+    FN("reclaim.c:file_held_slabs");
+    owner_lock(owner);
     uint8_t held = plain_read(heap.held[owner]);
     for (unsigned slab = 0; slab < heap.nslabs && rule(CHILD_FILES_HELD); slab++) {
         if (held >> slab & 1) {
-            owner_refile_slab(owner, slab);
+            owner_unhold_slab(owner, slab);
         }
     }
+    owner_unlock(owner);
 }
 
 static bool is_in_transit(unsigned owner) {
     unsigned t = self_thread();
-    return rule(FORK_KNOWS_TRANSIT) &&
-           (plain_read(heap.arriving[t]) == owner || plain_read(heap.leaving[t]) == owner);
+    return rule(FORK_KNOWS_TRANSIT) && (plain_read(heap.arriving[t]) == owner || plain_read(heap.leaving[t]) == owner);
 }
 
 /* A depot whose lock we held is in our own mid-step: it is left as it is. */
@@ -91,7 +92,6 @@ static void owner_fork_child(bool depot_is_mine) {
             atom_store(heap.inbox[owner], 0, RELAXED);
             atom_store(heap.inbox_count[owner], 0, RELAXED);
         }
-        file_held(owner);
         if (owner == owner_have() || is_in_transit(owner)) {
             continue;
         }
@@ -126,6 +126,11 @@ static void fork_child(const int *locks, unsigned n, unsigned mine) {
         }
     }
     owner_fork_child(mine & 1);
+    /* A thread that is inside the library goes on there, with what it has in hand. */
+    bool purging = rule(CHILD_LEAVES_OWN_HELD) && plain_read(heap.purging[self_thread()]);
+    for (unsigned owner = 0; owner < heap.nowners && !mine && !purging; owner++) {
+        file_held_slabs(owner);
+    }
 }
 
 /* In the parent the thread goes on as if nothing was. */
@@ -185,31 +190,24 @@ static void send_2(void) {
 }
 
 static void free_own(void) {
-    if (owner_have() != NONE && var[1] != NONE) {
-        heap_free(owner_have(), var[1], 4);
+    if (owner_have() == NONE || var[1] == NONE) {
+        return;
     }
+    if (heap.has_pages && plain_read(heap.page[var[1]]) != 7) {
+        violation("a live object was zeroed");
+    }
+    heap_free(owner_have(), var[1], 4);
 }
 
 static void malloc_own(void) {
     var[1] = owner_have() == NONE ? NONE : (uint8_t)heap_malloc(owner_have());
-}
-
-static void hold_1(void) {
-    FN("slab.c:slab_purge_holes");
-    owner_lock(1);
-    var[2] = owner_hold_slab(1, 0);
-    lock_drop(heap.owner_lock[1]);
-    system_call("madvise");
-}
-
-static void refile_1(void) {
-    FN("slab.c:slab_purge_holes");
-    if (var[2]) {
-        owner_lock(1);
-        owner_refile_slab(1, 0);
-        lock_drop(heap.owner_lock[1]);
-        owner_announce(1);
+    if (heap.has_pages && var[1] != NONE) {
+        plain_reset(heap.page[var[1]], 7); /* the parent's purger may have been at it, but not in this process */
     }
+}
+
+static void reclaim_1(void) {
+    reclaim_slab(1, 0);
 }
 
 static void fork_setup_heap(unsigned nslabs) {
@@ -259,9 +257,10 @@ const struct scenario scenario_fork = {"fork", "fork while a thread allocates an
 
 static void fork_hole_setup(void) {
     fork_setup_heap(1);
+    setup_pages(7);
     THREAD("forker", start_as_0, do_fork, child_malloc, child_starts_thread, child_free_1);
     THREAD("owner 1", malloc_1);
-    THREAD("purger", hold_1, refile_1);
+    THREAD("purger", reclaim_1);
     THREAD("child's", wait_for_fork, owner_get, malloc_own);
 }
 
@@ -315,6 +314,11 @@ static void armed_exit(void) {
     thread_exit();
 }
 
+static void armed_reclaim(void) {
+    arm();
+    reclaim_slab(0, 0);
+}
+
 static void signal_setup(void) {
     heap_setup(2, 1);
     setup_forks();
@@ -327,3 +331,19 @@ static void signal_setup(void) {
 }
 
 const struct scenario scenario_signal = {"signal", "fork in a signal handler, at any point", signal_setup, heap_check};
+
+/* The same in a hole purge. */
+static void signal_hole_setup(void) {
+    heap_setup(1, 1);
+    setup_forks();
+    setup_pages(7);
+    accounted = plain_new("accounted", -1, 0);
+    memory_left = plain_new("memory_left", -1, 0);
+    setup_in_depot(0, true);
+    setup_out(1, 0);
+    THREAD("forker", armed_reclaim, armed_get, armed_malloc);
+    THREAD("child's", wait_for_fork, owner_get, malloc_own, free_own, thread_exit);
+}
+
+const struct scenario scenario_signal_hole = {"signal_hole", "fork in a signal handler that comes in a hole purge",
+                                              signal_hole_setup, heap_check};

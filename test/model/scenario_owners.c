@@ -28,6 +28,10 @@ static void give_1(void) {
     heap_free(NONE, 1, 0);
 }
 
+static void give_2(void) {
+    heap_free(NONE, 2, 0);
+}
+
 /* The adopted owner's thread: one malloc, one free, exit. */
 static void adopt(void) {
     unsigned owner = owner_adopt();
@@ -88,14 +92,16 @@ static void idle_setup(void) {
 const struct scenario scenario_idle = {"idle", "an owner goes idle while two threads send it objects", idle_setup,
                                        heap_check};
 
-/* The same, with an object in its magazine, one sender, and a thread that adopts it. */
+/* The same, with an object in its magazine, one sender, one that gives directly, and a thread that adopts it. */
 static void readopt_setup(void) {
-    heap_setup(1, 1);
+    heap_setup(1, 2);
     setup_active(0);
     setup_out(0, 0);
     setup_out(1, 0);
+    setup_out(2, 0);
     THREAD("owner 0", free_0_by_0, release_0);
     THREAD("sender", send_1_from_outside);
+    THREAD("giver", give_2);
     if (bounds_long) {
         THREAD("adopter", adopt, adopted_malloc, adopted_free, adopted_release);
     } else {
@@ -139,7 +145,8 @@ static void steal_setup(void) {
     }
 }
 
-const struct scenario scenario_steal = {"steal", "a slab is stolen while its owner is adopted", steal_setup, heap_check};
+const struct scenario scenario_steal = {"steal", "a slab is stolen while its owner is adopted", steal_setup,
+                                        heap_check};
 
 /* The same with an object in the inbox: who adopts the owner must not take it for its own. */
 static void receive_setup(void) {

@@ -19,8 +19,15 @@ static void map_table(int zero) {
     plain_write(zero, 1);
 }
 
-/* The leaf of the span, 0: none. What a leaf holds is reached through the pointer. */
+/* The leaf of the span, 0: none. */
 static uint8_t root_read(void) {
+    FN("pagemap.h:pagemap_tags");
+    return atom_load(map.root, with(ROOT_ACQUIRE, ACQUIRE));
+}
+
+/* On the fast path relaxed: the leaf's zeroes are reached through the pointer. */
+static uint8_t root_read_fast(void) {
+    FN("pagemap.h:pagemap_tag");
     return atom_load_leading_to(map.root, plain_mask(map.leaf_zero[1]) | plain_mask(map.leaf_zero[2]), -1, RELAXED);
 }
 
@@ -95,11 +102,11 @@ static void make_object(void) {
 
 static void free_it(void) {
     FN("remote.c:remote_free");
-    uint8_t leaf = root_read();
+    uint8_t leaf = root_read_fast();
     if (!leaf || atom_load(map.tag[leaf], RELAXED) != SLAB_TAG) {
         violation("a live object's page says it is nobody's");
     }
-    plain_read(map.leaf_zero[leaf]);
+    leaf = root_read();
     plain_read(map.chunk_zero[leaf_chunk(leaf)]);
     if (plain_read(map.page) != SLAB_TAG) {
         violation("a live object's page has no slab");
@@ -116,7 +123,7 @@ static void free_object(void) {
 /* free of a wild pointer: any address may be asked for, at any time. */
 static void ask_wild(void) {
     FN("pagemap.h:pagemap_tag");
-    uint8_t leaf = root_read();
+    uint8_t leaf = root_read_fast();
     if (leaf) {
         plain_read(map.leaf_zero[leaf]);
     }
@@ -155,9 +162,7 @@ const struct scenario scenario_pagemap = {"pagemap", "two regions in one span; a
  * Table of owners: two threads create one each, the first also steals the slab whose object a third thread has, and
  * which reads the new owner's id from the tag without having met its maker.
  */
-static struct {
-    int count, by_id[3], owner[3], lock, tag;
-} table;
+static struct { int count, by_id[3], owner[3], lock, tag; } table;
 
 static uint8_t owner_create(uint8_t maker) {
     FN("owner.c:owner_create");

@@ -94,63 +94,16 @@ static const char *purge_check(void) {
 
 const struct scenario scenario_purge = {"purge", "a zone's block is purged between uses", purge_setup, purge_check};
 
-/*
- * Hole purge: each object has a page of its own. The purger takes a partial slab out of its owner's lists, so that
- * nobody allocates from it, and drops the lock during the madvise; frees go on.
- */
-static int page[SLABS * SLAB_OBJECTS];
+/* Hole purge. */
 
-static uint8_t pages_of_free_objects(unsigned slab) {
-    return plain_read(heap.free[slab]);
-}
-
-static void purge_pages(uint8_t free) {
-    FN("region.c:region_purge");
-    system_call("madvise");
-    for (unsigned i = 0; i < SLAB_OBJECTS; i++) {
-        if (free >> i & 1) {
-            plain_write(page[i], 0);
-        }
-    }
-}
-
-static void hole_purge(void) {
-    unsigned owner = 0, slab = 0;
-    FN("slab.c:slab_purge_holes");
-    uint8_t free = rule(HOLE_READS_LOCKED) ? 0 : pages_of_free_objects(slab);
-    if (rule(HOLD_LOCKS)) {
-        owner_lock(owner);
-    }
-    bool held = owner_hold_slab(owner, slab);
-    if (rule(HOLE_READS_LOCKED)) {
-        free = held ? pages_of_free_objects(slab) : 0;
-    }
-    if (rule(HOLD_LOCKS) && (rule(HOLE_MADVISE_WITHOUT_LOCK) || !held)) {
-        lock_drop(heap.owner_lock[owner]);
-    }
-    if (!held) {
-        return;
-    }
-    purge_pages(free);
-    if (rule(HOLD_LOCKS) && !rule(HOLE_MADVISE_WITHOUT_LOCK)) {
-        lock_drop(heap.owner_lock[owner]);
-    }
-    if (rule(REFILE_LOCKS)) {
-        owner_lock(owner);
-    }
-    owner_refile_slab(owner, slab);
-    if (rule(REFILE_LOCKS)) {
-        lock_drop(heap.owner_lock[owner]);
-    }
-    if (rule(REFILE_ANNOUNCES)) {
-        owner_announce(owner);
-    }
+static void reclaim_0(void) {
+    reclaim_slab(0, 0);
 }
 
 static void use(unsigned owner) {
     var[1] = (uint8_t)heap_malloc(owner);
     if (var[1] != NONE) {
-        plain_write(page[var[1]], 7);
+        plain_write(heap.page[var[1]], 7);
     }
 }
 
@@ -158,7 +111,7 @@ static void use_and_free(unsigned owner) {
     if (var[1] == NONE) {
         return;
     }
-    if (plain_read(page[var[1]]) != 7) {
+    if (plain_read(heap.page[var[1]]) != 7) {
         violation("a live object was zeroed");
     }
     heap_free(owner, var[1], 3);
@@ -181,7 +134,7 @@ static void free_by_1(void) {
 }
 
 static void give_1(void) {
-    if (plain_read(page[1]) != 7) {
+    if (plain_read(heap.page[1]) != 7) {
         violation("a live object was zeroed");
     }
     heap_free(NONE, 1, 0);
@@ -194,25 +147,36 @@ static void release_0(void) {
 static void pages_setup(unsigned nowners) {
     heap_setup(nowners, 1);
     setup_out(1, 1);
-    for (unsigned i = 0; i < SLAB_OBJECTS; i++) {
-        page[i] = plain_new("page", (int)i, 7);
+    setup_pages(7);
+}
+
+/* What is not touched reads zero: calloc relies on it. */
+static const char *pages_check(void) {
+    for (unsigned object = 0; object < heap.nslabs * SLAB_OBJECTS; object++) {
+        unsigned slab = slab_of(object);
+        bool touched = final_plain(heap.touched[slab]) & object_bit(object);
+        if (final_plain(heap.bin[slab]) != GONE && !touched && final_plain(heap.page[object])) {
+            return "a page is taken for fresh that somebody wrote to";
+        }
     }
+    return heap_check();
 }
 
 static void hole_setup(void) {
     pages_setup(1);
     heap.magazine_slots = 0;
+    heap.keeps_empty = bounds_long;
     setup_active(0);
     THREAD("owner 0", use_0, free_by_0, use_0);
     THREAD("giver", give_1);
     if (bounds_long) {
-        THREAD("purger", hole_purge, hole_purge);
+        THREAD("purger", reclaim_0, reclaim_0);
     } else {
-        THREAD("purger", hole_purge);
+        THREAD("purger", reclaim_0);
     }
 }
 
-const struct scenario scenario_hole = {"hole", "free pages of a slab in use are purged", hole_setup, heap_check};
+const struct scenario scenario_hole = {"hole", "free pages of a slab in use are purged", hole_setup, pages_check};
 
 static void hole_idle_setup(void) {
     pages_setup(2);
@@ -220,8 +184,53 @@ static void hole_idle_setup(void) {
     setup_active(1);
     THREAD("owner 0", release_0);
     THREAD("owner 1", use_1, free_by_1);
-    THREAD("purger", hole_purge);
+    THREAD("purger", reclaim_0);
 }
 
 const struct scenario scenario_hole_idle = {"hole_idle", "free pages of a slab are purged while its owner goes idle",
-                                            hole_idle_setup, heap_check};
+                                            hole_idle_setup, pages_check};
+
+/* The helper thread: one at a time, whose end the kernel tells by clearing the word. */
+enum { STARTING = 1, RUNS = 2 };
+static int alive, helper_thread;
+
+static bool helper_claim(void) {
+    if (rule(HELPER_CAS)) {
+        return atom_cas(alive, 0, STARTING, with(HELPER_ACQUIRE, ACQUIRE));
+    }
+    if (atom_load(alive, ACQUIRE)) {
+        return false;
+    }
+    atom_store(alive, STARTING, RELAXED);
+    return true;
+}
+
+/* Its thread's life is a part of the starter's here: what matters is that the next starter reuses its stack. */
+static void helper_start(void) {
+    FN("background.c:start");
+    if (atom_load(alive, RELAXED) || !helper_claim()) {
+        return;
+    }
+    plain_write(helper_thread, plain_read(helper_thread) + 1);
+    if (either(2)) {
+        atom_store(alive, RUNS, RELAXED);
+        plain_write(helper_thread, plain_read(helper_thread) + 1);
+        atom_store(alive, 0, RELEASE);
+    } else {
+        atom_store(alive, 0, with(HELPER_RELEASE, RELEASE));
+    }
+}
+
+static void helper_setup(void) {
+    alive = atom_new("background.alive", -1, 0);
+    helper_thread = plain_new("background.thread", -1, 0);
+    THREAD("first", helper_start, helper_start);
+    THREAD("second", helper_start);
+    THREAD("third", helper_start);
+}
+
+static const char *helper_check(void) {
+    return final_atom(alive) ? "nobody can start a helper any more" : NULL;
+}
+
+const struct scenario scenario_helper = {"helper", "three threads want a helper", helper_setup, helper_check};

@@ -6,8 +6,18 @@
 
 extern const struct scenario scenario_lock, scenario_pagemap, scenario_table, scenario_start;
 extern const struct scenario scenario_idle, scenario_readopt, scenario_limit;
-extern const struct scenario scenario_steal, scenario_receive, scenario_follow, scenario_announce, scenario_rest, scenario_allfree;
-extern const struct scenario scenario_purge, scenario_hole, scenario_hole_idle;
-extern const struct scenario scenario_fork, scenario_fork_hole, scenario_two_forks, scenario_signal;
+extern const struct scenario scenario_steal, scenario_receive, scenario_follow, scenario_announce, scenario_rest,
+    scenario_allfree;
+extern const struct scenario scenario_purge, scenario_hole, scenario_hole_idle, scenario_helper;
+extern const struct scenario scenario_fork, scenario_fork_hole, scenario_two_forks, scenario_signal,
+    scenario_signal_hole;
+
+/* Programs whose outcome is known, for the explorer itself. */
+struct litmus {
+    struct scenario scenario;
+    bool possible; /* the weak outcome, or another violation */
+};
+extern const struct litmus litmus[];
+extern const unsigned nlitmus;
 
 #endif
