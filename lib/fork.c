@@ -1,7 +1,5 @@
 #include "fork.h"
 
-#include <pthread.h>
-
 #include "background.h"
 #include "lock.h"
 #include "mapping.h"
@@ -10,6 +8,7 @@
 #include "pagemap.h"
 #include "reclaim.h"
 #include "region.h"
+#include "sys.h"
 #include "zone.h"
 
 /* Locks do not nest, but for the walk over idle owners: a thread holds two at most. */
@@ -81,5 +80,6 @@ static void fork_child(void) {
 }
 
 void fork_init(void) {
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    /* Refused only when a process has no memory for it at its start: then it has none for threads that need it. */
+    sys_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -21,7 +21,7 @@
 #define CAPACITY_MAX 511
 #define BATCH_FIRST 4
 #define BATCH_MAX 64
-#define BATCH_BYTES ((size_t)8 << 10)
+#define BATCH_BYTES ((size_t)32 << 10)
 
 /* The pages that all magazines may pin: this many, and a share of the heap. */
 #define BUDGET_PAGES (((size_t)64 << 20) >> PAGE_SHIFT)
@@ -98,7 +98,7 @@ void magazine_init(struct owner *owner) {
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
     size_t old = owner->cache[class].capacity, most = capacity_max(class);
-    size_t grown = old ? 2 * old + 1 : min_size(CAPACITY_FIRST, most);
+    size_t grown = old ? 2 * old + 1 : min_size(max_size(CAPACITY_FIRST, owner->cache[class].before), most);
     if (grown <= old || grown > most || !budget_take(class, grown - old)) {
         return false;
     }
@@ -126,6 +126,7 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
     void **base = magazine_base(owner, class);
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
     owner->cache[class].batch = 0;
+    owner->cache[class].before = (uint16_t)(capacity / 2);
     meta_free(base, slots_bytes(capacity));
     budget_return(class, capacity);
 }
@@ -192,13 +193,13 @@ static size_t next_batch(struct owner *owner, unsigned class) {
 
 void *magazine_refill(struct owner *owner, unsigned class) {
     struct magazine *m = &owner->magazines.of[class];
-    if (atomic_load_explicit(&owner->inbox, memory_order_relaxed)) {
-        remote_receive(owner);
+    while (unlikely(remote_waits(owner)) && remote_receive(owner)) {
+        void *received = magazine_pop_from(m);
+        if (received) {
+            return received;
+        }
     }
-    void *received = magazine_pop_from(m);
-    if (received) {
-        return received;
-    }
+    owner->cache[class].missed = true;
     size_t batch = next_batch(owner, class);
     if (!batch) {
         return magazine_take_one(owner, class);
@@ -217,19 +218,10 @@ void *magazine_refill(struct owner *owner, unsigned class) {
 static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     struct magazine *m = &owner->magazines.of[class];
     void **slots = magazine_base(owner, class) + 1;
-    struct slab *slab = NULL;
     owner_lock(owner);
-    for (size_t i = 0; i < n; i++) {
-        struct slab *of = slab_of(slots[i]);
-        if (of != slab) {
-            if (slab) {
-                owner_file_slab(owner, slab);
-            }
-            slab = of;
-        }
-        slab_give(slab, slots[i]);
-    }
-    if (slab) {
+    for (size_t i = 0; i < n;) {
+        struct slab *slab = slab_of(slots[i]);
+        i += slab_give(slab, slots + i, n - i);
         owner_file_slab(owner, slab);
     }
     owner_unlock(owner);
@@ -238,14 +230,27 @@ static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     magazine_set_top(m, m->top - n);
 }
 
-bool magazine_try_push(struct owner *owner, unsigned class, void *p) {
-    struct magazine *m = &owner->magazines.of[class];
+static bool try_push(struct magazine *m, void *p) {
     if (m->top == m->limit) {
         return false;
     }
     m->top[1] = p;
     magazine_set_top(m, m->top + 1);
     return true;
+}
+
+bool magazine_put(struct owner *owner, unsigned class, void *p) {
+    struct magazine *m = &owner->magazines.of[class];
+    return try_push(m, p) || (magazine_grow(owner, class) && try_push(m, p));
+}
+
+/* More room would have saved something only if the magazine ran empty since it was last full: a program that frees what
+ * it will not ask for again fills no larger magazines. */
+static bool magazine_grow_if_it_pays(struct owner *owner, unsigned class) {
+    struct owner_cache *cache = &owner->cache[class];
+    bool pays = cache->missed || !cache->capacity;
+    cache->missed = false;
+    return pays && magazine_grow(owner, class);
 }
 
 void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
@@ -259,13 +264,13 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
         fault_pointer("double free", p);
     }
     owner->cache[class].batch /= 2; /* a run of frees: the next misses are not consecutive */
-    if (m->top == m->limit && !magazine_grow(owner, class)) {
+    if (m->top == m->limit && !magazine_grow_if_it_pays(owner, class)) {
         size_t count = magazine_count(owner, class);
         magazine_drain(owner, class, count - count / 2);
     }
-    if (!magazine_try_push(owner, class, p)) {
+    if (!try_push(m, p)) {
         owner_lock(owner);
-        slab_give(slab, p);
+        slab_give(slab, &p, 1);
         owner_file_slab(owner, slab);
         owner_unlock(owner);
     }

@@ -62,8 +62,8 @@ void *magazine_take_one(struct owner *owner, unsigned class);
 /* P is OWNER's object of CLASS and its magazine is full, or has P on top: grows or drains it, or aborts. */
 void magazine_push_slow(struct owner *owner, unsigned class, void *p);
 
-/* P goes on its magazine unless that is full. */
-bool magazine_try_push(struct owner *owner, unsigned class, void *p);
+/* P, one of OWNER's objects of CLASS, goes on its magazine, which grows if it may; false: it is full. */
+bool magazine_put(struct owner *owner, unsigned class, void *p);
 
 /* Everything in OWNER's magazines goes back to the slabs; with RELEASE the slots are freed too. */
 void magazine_flush(struct owner *owner, bool release);

@@ -33,13 +33,6 @@ static struct {
     size_t live_pages, live_count;
 } cache;
 
-static void extent_unmap(struct extent extent) {
-    if (!region_unmap(extent.pfn, extent.npages)) {
-        /* Refused (the cut would need one map area too many): at least the memory goes back. */
-        region_purge(extent.pfn, extent.npages);
-    }
-}
-
 static void live_count(ptrdiff_t npages, ptrdiff_t count) {
     lock_take(&cache.lock);
     cache.live_pages += (size_t)npages;
@@ -177,11 +170,40 @@ static struct extent cache_evict(uint64_t before_ms) {
     return out;
 }
 
+/* Puts EXTENT in whatever the limit says; false: no free slot. */
+static bool cache_keep(struct extent extent) {
+    lock_take(&cache.lock);
+    extent = absorb_neighbours(extent);
+    struct extent *slot = oldest_slot();
+    bool kept = !slot->npages;
+    if (kept) {
+        *slot = extent;
+        counter_add(&cache.pages, extent.npages);
+    }
+    lock_drop(&cache.lock);
+    return kept;
+}
+
+/* False: refused (the cut would need one map area too many). The memory goes back all the same, and the addresses wait
+ * in the cache for a request or for the next eviction; they are given up only if that has no slot left. */
+static bool extent_unmap(struct extent extent) {
+    if (region_unmap(extent.pfn, extent.npages)) {
+        return true;
+    }
+    region_purge(extent.pfn, extent.npages);
+    extent.freed_at = sys_now_ms();
+    if (!cache_keep(extent)) {
+        region_account(-(ptrdiff_t)(extent.npages << PAGE_SHIFT));
+    }
+    return false;
+}
+
 static size_t evict_all(uint64_t before_ms) {
     size_t total = 0;
-    for (struct extent out; (out = cache_evict(before_ms)).npages;) {
-        extent_unmap(out);
-        total += out.npages;
+    struct extent out;
+    /* Not more often than there are slots: what is refused comes back. */
+    for (unsigned i = 0; i < CACHE_SLOTS && (out = cache_evict(before_ms)).npages; i++) {
+        total += extent_unmap(out) ? out.npages : 0;
     }
     return total << PAGE_SHIFT;
 }
@@ -208,9 +230,13 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     }
     /* Page tables move whole, and huge pages stay huge, only between aligned addresses. */
     char *to = refused == -ENOMEM ? region_map_aligned(bytes, BLOCK_BYTES) : NULL;
-    if (!to || !sys_move(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
-        /* What is left of the mapping at TO is unknown, and its addresses may be another thread's by now: leave them.
+    if (!to) {
+        return (struct extent){0};
+    }
+    if (!sys_move(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
+        /* What is left of the mapping at TO is unknown, and its addresses may be another thread's by now: give them up.
          */
+        region_account(-(ptrdiff_t)bytes);
         return (struct extent){0};
     }
     region_account(-(ptrdiff_t)old_bytes);

@@ -1,7 +1,6 @@
 #include "owner.h"
 
 #include <limits.h>
-#include <pthread.h>
 
 #include "magazine.h"
 #include "meta.h"
@@ -15,7 +14,7 @@ static struct {
     struct lock lock; /* creation of owners */
     _Atomic(struct owner *) by_id[OWNERS_MAX];
     pthread_key_t key;
-    bool key_valid;
+    _Atomic bool key_valid;
 } owners;
 
 static struct depot {
@@ -146,10 +145,10 @@ static void owner_release(struct owner *owner) {
 
 static void thread_exit(void *arg) {
     struct owner *owner = arg;
-    if (++thread_phase < THREAD_GONE) {
-        pthread_setspecific(owners.key, owner);
+    if (++thread_phase < THREAD_GONE && !sys_keep(owners.key, owner)) {
         return;
     }
+    thread_phase = THREAD_GONE;
     owner = (struct owner *)magazines_self; /* migration may have changed it */
     transit_set(&transit.leaving, owner);
     magazines_self = MAGAZINES_NONE;
@@ -157,7 +156,19 @@ static void thread_exit(void *arg) {
 }
 
 void owner_init(void) {
-    owners.key_valid = !pthread_key_create(&owners.key, thread_exit);
+    lock_take(&owners.lock);
+    if (!atomic_load_explicit(&owners.key_valid, memory_order_relaxed) && !sys_key(&owners.key, thread_exit)) {
+        atomic_store_explicit(&owners.key_valid, true, memory_order_release);
+    }
+    lock_drop(&owners.lock);
+}
+
+/* OWNER, this thread's, will be released at its exit; false: the C library has no key or no memory for that. */
+static bool keep_until_exit(struct owner *owner) {
+    if (unlikely(!atomic_load_explicit(&owners.key_valid, memory_order_acquire))) {
+        owner_init();
+    }
+    return atomic_load_explicit(&owners.key_valid, memory_order_relaxed) && !sys_keep(owners.key, owner);
 }
 
 struct owner *owner_have(void) {
@@ -171,13 +182,18 @@ struct owner *owner_get(void) {
         return owner;
     }
     owner = owner_adopt(this_node());
-    if (owner) {
-        magazines_self = &owner->magazines;
-        transit_set(&transit.arriving, NULL);
-        /* May call calloc, which finds the owner in place. */
-        if (owners.key_valid) {
-            pthread_setspecific(owners.key, owner);
-        }
+    if (!owner) {
+        return NULL;
+    }
+    magazines_self = &owner->magazines;
+    transit_set(&transit.arriving, NULL);
+    /* May call calloc, which finds the owner in place. An owner that nobody would release is not kept: the thread
+     * borrows one for each slow call until it can have its own. */
+    if (unlikely(!keep_until_exit(owner))) {
+        transit_set(&transit.leaving, owner);
+        magazines_self = MAGAZINES_NONE;
+        owner_release(owner);
+        return NULL;
     }
     return owner;
 }

@@ -52,6 +52,8 @@ struct owner_cache {
     uint32_t nslabs;              /* in all of them */
     uint16_t capacity;            /* slots of the magazine, 0 or a power of two minus 1 */
     uint8_t batch;                /* objects the last refill asked for */
+    uint16_t before;              /* slots to begin with: half of what the thread before had */
+    bool missed;                  /* the magazine was refilled since it was last full */
 };
 
 #define REMOTE_WAYS 8
@@ -69,9 +71,10 @@ struct owner {
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
     struct owner *next_idle;
-    struct slab *emptied;                 /* slabs in no list any more, which owner_unlock gives back */
-    size_t sparse_pages;                  /* in slabs that are more than half free, empty ones included */
-    uintptr_t run_cache[RUN_CACHE_SLOTS]; /* pfn, 0: free slot; with the lock */
+    _Atomic(struct remote_magazine *) received; /* taken from the inbox, not poured yet; written with the lock */
+    struct slab *emptied;                       /* slabs in no list any more, which owner_unlock gives back */
+    size_t sparse_pages;                        /* in slabs that are more than half free, empty ones included */
+    uintptr_t run_cache[RUN_CACHE_SLOTS];       /* pfn, 0: free slot; with the lock */
     size_t run_cache_pages;
     bool run_cache_idle; /* nothing was taken from it since reclaim looked */
     struct remote_magazine *open[REMOTE_WAYS], *spare;
@@ -91,8 +94,8 @@ extern const struct magazines magazines_none;
 /* What the fast path uses: this thread's magazines, or those of no owner (always empty, no tag matches). */
 extern __thread struct magazines *magazines_self __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* This thread's owner, adopting or creating one at its first call. NULL: no memory, or the thread is past its exit
- * handlers; then calls are served under a lock with owner_borrow. */
+/* This thread's owner, adopting or creating one at its first call. NULL: no memory, or no exit handler to release it
+ * (the thread is past them, or the C library refuses one); then calls are served under a lock with owner_borrow. */
 struct owner *owner_get(void);
 
 /* This thread's owner if it has one already. */
@@ -154,7 +157,7 @@ void owner_unhold_slab(struct owner *owner, struct slab *slab);
 uint32_t owner_count(void);
 struct owner *owner_by_id(uint32_t id);
 
-/* Registers thread exit. Once. */
+/* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
 void owner_init(void);
 
 /* fork: all locks, and what the child does with the owners of threads it does not have. */

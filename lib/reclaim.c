@@ -1,6 +1,7 @@
 #include "reclaim.h"
 
 #include "region.h"
+#include "remote.h"
 #include "run.h"
 #include "zone.h"
 
@@ -155,5 +156,6 @@ static void file_held_slabs(struct owner *owner) {
 void reclaim_fork_child(void) {
     for (uint32_t id = owner_count(); id; id--) {
         file_held_slabs(owner_by_id(id));
+        remote_return_inbox(owner_by_id(id));
     }
 }

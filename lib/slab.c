@@ -90,25 +90,27 @@ static void free_word_set(struct slab *slab, size_t word, uint64_t bits) {
 }
 
 size_t slab_take(struct slab *slab, void **out, size_t n) {
-    size_t left = min_size(n, slab->nfree), taken = left, first = SIZE_MAX, last = 0;
+    size_t left = min_size(n, slab->nfree), taken = left, word = 0, index = 0;
+    if (!taken) {
+        return 0;
+    }
+    while (!slab->free[word]) {
+        word++;
+    }
+    size_t first = word * 64 + (size_t)__builtin_ctzll(slab->free[word]);
     void **at = out + n;
-    for (size_t word = 0; left; word++) {
+    for (; left; word++) {
         uint64_t bits = slab->free[word];
-        while (bits && left) {
-            last = word * 64 + (size_t)__builtin_ctzll(bits);
-            first = min_size(first, last);
-            *--at = (void *)(slab->base + last * slab->bytes);
-            bits &= bits - 1;
-            left--;
+        for (; bits && left; left--, bits &= bits - 1) {
+            index = word * 64 + (size_t)__builtin_ctzll(bits);
+            *--at = (void *)(slab->base + index * slab->bytes);
         }
         free_word_set(slab, word, bits);
     }
     slab->nfree -= (uint16_t)taken;
-    if (taken) {
-        /* What lies between the first and the last is out, before or since. */
-        slab->touched |= objects_mask(slab, first, last);
-        slab->idle = 0;
-    }
+    /* What lies between the first and the last is out, before or since. */
+    slab->touched |= objects_mask(slab, first, index);
+    slab->idle = 0;
     return taken;
 }
 
@@ -141,18 +143,36 @@ uint64_t slab_holes(const struct slab *slab) {
     return holes;
 }
 
-void slab_give(struct slab *slab, void *p) {
-    long index = slab_index(slab, p);
-    if (unlikely(index < 0)) {
-        fault_pointer("free of a pointer inside an object", p);
+size_t slab_give(struct slab *slab, void *const *objects, size_t n) {
+    uint64_t reciprocal = slab->reciprocal, span = (uint64_t)slab->npages << PAGE_SHIFT;
+    size_t at = SIZE_MAX, i = 0;
+    uint64_t bits = 0;
+    for (; i < n; i++) {
+        uint64_t offset = (uintptr_t)objects[i] - slab->base;
+        if (offset >= span) {
+            break;
+        }
+        uint64_t index = offset * reciprocal >> 40, bit = (uint64_t)1 << index % 64;
+        if (unlikely(index >= slab->nobjects || index * slab->bytes != offset)) {
+            fault_pointer("free of a pointer inside an object", objects[i]);
+        }
+        if (index / 64 != at) {
+            if (i) {
+                free_word_set(slab, at, bits);
+            }
+            at = index / 64;
+            bits = slab->free[at];
+        }
+        if (unlikely(bits & bit)) {
+            fault_pointer("double free", objects[i]);
+        }
+        bits |= bit;
     }
-    size_t word = (size_t)index / 64;
-    uint64_t bit = (uint64_t)1 << (index % 64);
-    if (unlikely(slab->free[word] & bit)) {
-        fault_pointer("double free", p);
+    if (i) {
+        free_word_set(slab, at, bits);
     }
-    free_word_set(slab, word, slab->free[word] | bit);
-    slab->nfree++;
+    slab->nfree += (uint16_t)i;
+    return i;
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {

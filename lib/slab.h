@@ -96,15 +96,16 @@ static inline long slab_index(const struct slab *slab, const void *p) {
  */
 static inline bool slab_may_start(const void *p, unsigned class) {
     uintptr_t pfn = pointer_pfn(p), first = pfn - pagemap_page(pfn)->extra;
-    return ((uint32_t)((uintptr_t)p - (first << PAGE_SHIFT)) % (uint32_t)sizeclass_bytes(class)) == 0;
+    return sizeclass_divides(class, (uint32_t)((uintptr_t)p - (first << PAGE_SHIFT)));
 }
 
 static inline bool slab_is_free(const struct slab *slab, size_t index) {
     return __atomic_load_n(&slab->free[index / 64], __ATOMIC_RELAXED) >> (index % 64) & 1;
 }
 
-/* Puts one object back. Aborts, naming P, if it is not the start of an object or is in the slab already. */
-void slab_give(struct slab *slab, void *p);
+/* Puts objects back, up to the first that does not lie in the slab; returns how many. Aborts, naming it, at one that is
+ * not the start of an object or is in the slab already. */
+size_t slab_give(struct slab *slab, void *const *objects, size_t n);
 
 /* Its holes, bit i for page i. */
 uint64_t slab_holes(const struct slab *slab);

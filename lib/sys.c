@@ -114,9 +114,14 @@ uint64_t sys_nodes(void) {
 }
 
 uint64_t sys_now_ms(void) {
+    if (fault_due(SYS_CLOCK)) {
+        return 0;
+    }
+    int saved = errno;
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    int result = clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    errno = saved;
+    return result ? 0 : (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 void sys_sleep(uint64_t ms) {
@@ -164,6 +169,9 @@ void sys_name_thread(const char *name) {
 }
 
 void sys_futex_wait(_Atomic uint32_t *word, uint32_t value) {
+    if (fault_due(SYS_WAIT)) {
+        return;
+    }
     int saved = errno;
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
     errno = saved;
@@ -176,6 +184,9 @@ void sys_futex_wake(_Atomic uint32_t *word) {
 }
 
 void sys_write(int fd, const char *text, size_t bytes) {
+    if (fault_due(SYS_WRITE)) {
+        return;
+    }
     int saved = errno;
     while (bytes) {
         ssize_t n = write(fd, text, bytes);
@@ -189,4 +200,28 @@ void sys_write(int fd, const char *text, size_t bytes) {
         bytes -= (size_t)n;
     }
     errno = saved;
+}
+
+int sys_key(pthread_key_t *key, void (*at_exit)(void *kept)) {
+    return fault_due(SYS_KEY) ? -EAGAIN : -pthread_key_create(key, at_exit);
+}
+
+int sys_keep(pthread_key_t key, const void *kept) {
+    if (fault_due(SYS_KEEP)) {
+        return -ENOMEM;
+    }
+    int saved = errno;
+    int result = -pthread_setspecific(key, kept);
+    errno = saved;
+    return result;
+}
+
+int sys_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+    if (fault_due(SYS_ATFORK)) {
+        return -ENOMEM;
+    }
+    int saved = errno;
+    int result = -pthread_atfork(prepare, parent, child);
+    errno = saved;
+    return result;
 }

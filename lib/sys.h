@@ -1,12 +1,14 @@
 /*
- * sys.h: the seam. Every system call of the library goes through here and nowhere else, so this is also the
- * one place where tests inject faults.
+ * sys.h: the seam. Every system call of the library goes through here and nowhere else, and so does every call of the C
+ * library that may be refused: this is also the one place where tests inject faults.
  *
- * Each call keeps the caller's errno, takes no lock and calls nothing that can allocate. Results are 0 or a
- * negative errno value, or a pointer and NULL.
+ * Each call keeps the caller's errno, takes no lock and calls nothing that can allocate, but for the two that say so.
+ * Results are 0 or a negative errno value, or a pointer and NULL.
  */
 #ifndef SLABMALLOC_SYS_H
 #define SLABMALLOC_SYS_H
+
+#include <pthread.h>
 
 #include "base.h"
 
@@ -19,6 +21,12 @@ enum sys_call {
     SYS_GETCPU,
     SYS_NODES,
     SYS_THREAD,
+    SYS_CLOCK,
+    SYS_WAIT,
+    SYS_WRITE,
+    SYS_KEY,
+    SYS_KEEP,
+    SYS_ATFORK,
     SYS_NCALLS,
 };
 
@@ -53,7 +61,7 @@ unsigned sys_node(void);
 /* Bit n set: this process may take memory from node n. 1 when the kernel will not say. */
 uint64_t sys_nodes(void);
 
-/* Milliseconds since boot, to the kernel's tick. */
+/* Milliseconds since boot, to the kernel's tick; 0 when the kernel will not say. */
 uint64_t sys_now_ms(void);
 
 /* Sleeps for MS milliseconds. */
@@ -71,9 +79,21 @@ int sys_clone(int (*main)(void *), void *stack_top, void *pointer, _Atomic uint3
 /* This thread's name; and it shall not run before others that have just woken. */
 void sys_name_thread(const char *name);
 
+/* May return at once, for a changed word, a signal or a refusal alike: the caller looks again. Waking a word of our own
+ * cannot be refused. */
 void sys_futex_wait(_Atomic uint32_t *word, uint32_t value);
 void sys_futex_wake(_Atomic uint32_t *word);
 
+/* What cannot be written is lost. */
 void sys_write(int fd, const char *text, size_t bytes);
+
+/* pthread_key_create: AT_EXIT gets what a thread that ends has kept under *KEY. */
+int sys_key(pthread_key_t *key, void (*at_exit)(void *kept));
+
+/* pthread_setspecific. May allocate: the first time a thread keeps something under a late key. */
+int sys_keep(pthread_key_t key, const void *kept);
+
+/* pthread_atfork. Allocates. */
+int sys_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 #endif

@@ -32,7 +32,7 @@
 
 #include "rules.h"
 
-enum { THREADS = 4, ATOMS = 20, PLAINS = 64, LOCKS = 8, OBJECTS = 8, VARS = 8, LOG = 160, MESSAGES = 96, SC_MAX = 24 };
+enum { THREADS = 4, ATOMS = 20, PLAINS = 64, LOCKS = 8, OBJECTS = 8, VARS = 8, LOG = 240, MESSAGES = 96, SC_MAX = 24 };
 
 enum order { RELAXED = 0, ACQUIRE = 1, RELEASE = 2, SEQ = 4 };
 
@@ -60,6 +60,7 @@ int lock_new(const char *name, int index);
 void atom_start(int atom, uint8_t value);
 void plain_start(int plain, uint8_t value);
 void object_start(unsigned object, unsigned thread); /* THREAD, by its number, has it */
+void object_in_transit(unsigned object);             /* no thread has it */
 typedef void operation(void);
 void thread_new(const char *name, operation *const *operations, unsigned n);
 #define THREAD(name, ...)                                                                                              \

@@ -85,20 +85,35 @@ static void forward(unsigned m) {
     }
 }
 
+/* With OWNER's lock; its own thread looks at it without. Returns what was there. */
+static unsigned received_set(unsigned owner, unsigned list) {
+    FN("remote.c:received_set");
+    unsigned before = atom_load(heap.received[owner], RELAXED);
+    atom_store(heap.received[owner], (uint8_t)list, RELAXED);
+    return before;
+}
+
 /* With OWNER's lock, dropped here. */
 static void return_locked(unsigned owner, bool locked) {
     FN("remote.c:return_locked");
-    unsigned all = take_all(owner);
-    for (unsigned m = all; m; m = plain_read(heap.remote_next[m])) {
-        give_all(owner, m);
+    unsigned lists[2] = {0};
+    if (rule(RETURN_TAKES_RECEIVED)) {
+        lists[0] = received_set(owner, 0);
+    }
+    lists[1] = take_all(owner);
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned m = lists[i]; m; m = plain_read(heap.remote_next[m])) {
+            give_all(owner, m);
+        }
     }
     if (locked) {
         owner_unlock(owner);
     }
-    while (all) {
-        unsigned next = plain_read(heap.remote_next[all]);
-        forward(all);
-        all = next;
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned m = lists[i], next; m; m = next) {
+            next = plain_read(heap.remote_next[m]);
+            forward(m);
+        }
     }
 }
 
@@ -157,7 +172,7 @@ void send(unsigned target, unsigned m) {
     }
 }
 
-static bool magazine_try_push(unsigned owner, unsigned object) {
+static bool magazine_put(unsigned owner, unsigned object) {
     uint8_t magazine = plain_read(heap.magazine[owner]);
     if ((unsigned)__builtin_popcount(magazine) >= heap.magazine_slots) {
         return false;
@@ -176,31 +191,48 @@ static bool of_mine(unsigned object, unsigned owner) {
     return atom_load(heap.tag[slab_of(object)], RELAXED) == TAG_OF(owner);
 }
 
-void remote_receive(unsigned owner) {
-    FN("remote.c:remote_receive");
-    unsigned all = take_all(owner);
-    while (all) {
-        unsigned next = plain_read(heap.remote_next[all]);
-        uint8_t objects = plain_read(heap.remote_objects[all]), left = 0;
-        for (unsigned object = 0; object < heap.nslabs * SLAB_OBJECTS; object++) {
-            if (objects >> object & 1) {
-                bool mine = !rule(RECEIVE_CHECKS_TAG) || of_mine(object, owner);
-                left |= (uint8_t)((!mine || !magazine_try_push(owner, object)) << object);
-            }
-        }
-        plain_write(heap.remote_objects[all], left);
-        if (left) {
-            if (rule(RECEIVE_LOCKS)) {
-                owner_lock(owner);
-            }
-            give_all(owner, all);
-            if (rule(RECEIVE_LOCKS)) {
-                owner_unlock(owner);
-            }
-            forward(all);
-        }
-        all = next;
+static unsigned next_received(unsigned owner) {
+    FN("remote.c:next_received");
+    if (rule(NEXT_RECEIVED_LOCKS)) {
+        owner_lock(owner);
     }
+    unsigned m = received_set(owner, 0);
+    if (!m) {
+        m = take_all(owner);
+    }
+    unsigned rest = m ? plain_read(heap.remote_next[m]) : 0;
+    received_set(owner, rule(NEXT_RECEIVED_KEEPS_REST) ? rest : 0);
+    if (rule(NEXT_RECEIVED_LOCKS)) {
+        owner_unlock(owner);
+    }
+    return m;
+}
+
+bool remote_receive(unsigned owner) {
+    FN("remote.c:remote_receive");
+    unsigned m = next_received(owner);
+    if (!m) {
+        return false;
+    }
+    uint8_t objects = plain_read(heap.remote_objects[m]), left = 0;
+    for (unsigned object = 0; object < heap.nslabs * SLAB_OBJECTS; object++) {
+        if (objects >> object & 1) {
+            bool mine = !rule(RECEIVE_CHECKS_TAG) || of_mine(object, owner);
+            left |= (uint8_t)((!mine || !magazine_put(owner, object)) << object);
+        }
+    }
+    plain_write(heap.remote_objects[m], left);
+    if (left) {
+        if (rule(RECEIVE_LOCKS)) {
+            owner_lock(owner);
+        }
+        give_all(owner, m);
+        if (rule(RECEIVE_LOCKS)) {
+            owner_unlock(owner);
+        }
+        forward(m);
+    }
+    return true;
 }
 
 /* lib/magazine.c */
@@ -256,13 +288,20 @@ static unsigned take(unsigned owner) {
     return object;
 }
 
+static bool remote_waits(unsigned owner) {
+    FN("remote.h:remote_waits");
+    return atom_load(heap.inbox[owner], RELAXED) || atom_load(heap.received[owner], RELAXED);
+}
+
 static unsigned magazine_refill(unsigned owner) {
     FN("magazine.c:magazine_refill");
-    if (atom_load(heap.inbox[owner], RELAXED)) {
-        remote_receive(owner);
+    while (remote_waits(owner) && remote_receive(owner)) {
+        unsigned object = magazine_pop(owner);
+        if (object != NONE) {
+            return object;
+        }
     }
-    unsigned object = magazine_pop(owner);
-    return object != NONE ? object : take(owner);
+    return take(owner);
 }
 
 unsigned heap_malloc(unsigned owner) {
@@ -279,7 +318,7 @@ unsigned heap_malloc(unsigned owner) {
 
 static void magazine_push(unsigned owner, unsigned object) {
     FN("magazine.c:magazine_push_slow");
-    if (magazine_try_push(owner, object)) {
+    if (magazine_put(owner, object)) {
         return;
     }
     if (rule(PUSH_SLOW_LOCKS)) {
@@ -314,6 +353,15 @@ void heap_free(unsigned owner, unsigned object, unsigned m) {
 
 /* Checks. */
 
+static unsigned times_in(unsigned list, unsigned object) {
+    unsigned times = 0, hops = 0;
+    for (unsigned m = list; m && hops <= REMOTES; m = final_plain(heap.remote_next[m])) {
+        times += final_plain(heap.remote_objects[m]) >> object & 1;
+        hops++;
+    }
+    return times;
+}
+
 const char *check_object(unsigned object) {
     unsigned slab = slab_of(object), places = 0;
     if (final_plain(heap.bin[slab]) == GONE) {
@@ -327,11 +375,7 @@ const char *check_object(unsigned object) {
         if (cached && final_atom(heap.slab_owner[slab]) != i) {
             return "an object lies in the magazine of an owner that does not own its slab";
         }
-        unsigned hops = 0;
-        for (unsigned m = final_atom(heap.inbox[i]); m && hops <= REMOTES; m = final_plain(heap.remote_next[m])) {
-            places += final_plain(heap.remote_objects[m]) >> object & 1;
-            hops++;
-        }
+        places += times_in(final_atom(heap.inbox[i]), object) + times_in(final_atom(heap.received[i]), object);
     }
     return places == 0 ? "an object is lost" : places > 1 ? "an object is in two places" : NULL;
 }
@@ -377,7 +421,7 @@ const char *check_idle(unsigned owner) {
     if (!idle) {
         return NULL;
     }
-    if (final_atom(heap.inbox[owner]) || final_plain(heap.magazine[owner])) {
+    if (final_atom(heap.inbox[owner]) || final_atom(heap.received[owner]) || final_plain(heap.magazine[owner])) {
         return "objects are stranded in an idle owner";
     }
     for (unsigned slab = 0; slab < heap.nslabs; slab++) {

@@ -14,11 +14,11 @@
 #include "scenarios.h"
 
 static const struct scenario *const scenarios[] = {
-    &scenario_lock,      &scenario_pagemap,     &scenario_table,   &scenario_start,     &scenario_idle,
-    &scenario_readopt,   &scenario_limit,       &scenario_steal,   &scenario_receive,   &scenario_follow,
-    &scenario_announce,  &scenario_rest,        &scenario_allfree, &scenario_purge,     &scenario_hole,
-    &scenario_hole_idle, &scenario_helper,      &scenario_fork,    &scenario_fork_hole, &scenario_two_forks,
-    &scenario_signal,    &scenario_signal_hole,
+    &scenario_lock,          &scenario_pagemap,   &scenario_table,    &scenario_start,       &scenario_idle,
+    &scenario_readopt,       &scenario_limit,     &scenario_received, &scenario_steal,       &scenario_receive,
+    &scenario_follow,        &scenario_announce,  &scenario_rest,     &scenario_allfree,     &scenario_purge,
+    &scenario_hole,          &scenario_hole_idle, &scenario_helper,   &scenario_fork,        &scenario_fork_hole,
+    &scenario_fork_received, &scenario_two_forks, &scenario_signal,   &scenario_signal_hole,
 };
 enum { NSCENARIOS = sizeof scenarios / sizeof *scenarios };
 

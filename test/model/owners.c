@@ -17,6 +17,7 @@ void heap_setup(unsigned nowners, unsigned nslabs) {
         heap.state[i] = atom_new("owner.state", (int)i, IDLE);
         heap.inbox[i] = atom_new("owner.inbox", (int)i, 0);
         heap.inbox_count[i] = atom_new("owner.inbox_count", (int)i, 0);
+        heap.received[i] = atom_new("owner.received", (int)i, 0);
         heap.magazine[i] = plain_new("owner.magazine", (int)i, 0);
         heap.lists[i] = plain_new("owner.lists", (int)i, i ? 0 : (uint8_t)((1u << nslabs) - 1));
         heap.held[i] = plain_new("owner.held", (int)i, 0);
@@ -69,6 +70,16 @@ void setup_out(unsigned object, unsigned thread) {
     plain_start(heap.free[slab], final_plain(heap.free[slab]) & (uint8_t)~object_bit(object));
     plain_start(heap.bin[slab], bin_of(final_plain(heap.free[slab])));
     object_start(object, thread);
+}
+
+/* OBJECT is in an inbox. */
+void setup_sent(unsigned object, unsigned owner, unsigned m) {
+    setup_out(object, 0);
+    object_in_transit(object);
+    plain_start(heap.remote_objects[m], (uint8_t)(1u << object));
+    plain_start(heap.remote_next[m], final_atom(heap.inbox[owner]));
+    atom_start(heap.inbox[owner], (uint8_t)m);
+    atom_start(heap.inbox_count[owner], (uint8_t)(final_atom(heap.inbox_count[owner]) + 1));
 }
 
 void setup_pages(uint8_t content) {

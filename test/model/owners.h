@@ -22,7 +22,7 @@ struct heap {
     unsigned nowners, nslabs;
     unsigned inbox_limit, magazine_slots;
     bool keeps_empty; /* an owner keeps one empty slab of the class */
-    int state[OWNERS], inbox[OWNERS], inbox_count[OWNERS];
+    int state[OWNERS], inbox[OWNERS], inbox_count[OWNERS], received[OWNERS];
     int magazine[OWNERS], lists[OWNERS], held[OWNERS], emptied[OWNERS], next_idle[OWNERS];
     int owner_lock[OWNERS];
     int tag[SLABS], slab_owner[SLABS];
@@ -45,6 +45,7 @@ void setup_active(unsigned owner);
 void setup_in_depot(unsigned owner, bool announced);
 void setup_slab_of(unsigned slab, unsigned owner);
 void setup_out(unsigned object, unsigned thread);
+void setup_sent(unsigned object, unsigned owner, unsigned remote_magazine);
 void setup_forks(void);
 void setup_pages(uint8_t content);
 void setup_no_slab(unsigned slab); /* its page is free in the zone */
@@ -84,7 +85,7 @@ void heap_free(unsigned owner, unsigned object, unsigned remote_magazine);
 void reclaim_slab(unsigned owner, unsigned slab);
 
 /* lib/remote.c */
-void remote_receive(unsigned owner);
+bool remote_receive(unsigned owner);
 void remote_return_inbox(unsigned owner);
 void give_directly(unsigned object);
 void send(unsigned target, unsigned remote_magazine);

@@ -7,11 +7,11 @@
 
 /* clang-format off */
 #define RULES(RULE)                                                                                                   \
-    RULE(LOCK_ACQUIRE, lock, "lock.c:word_change acquires")                                                           \
-    RULE(LOCK_RELEASE, lock, "lock.c:lock_drop releases")                                                             \
-    RULE(LOCK_CAS, lock, "lock.c:word_change compares and exchanges in one step")                                     \
-    RULE(LOCK_DROP_EXCHANGES, lock, "lock.c:lock_drop reads and clears the word in one step")                         \
-    RULE(LOCK_DROP_WAKES, lock, "lock.c:lock_drop wakes a sleeper")                                                   \
+    RULE(LOCK_ACQUIRE, lock, "lock.h:lock_word_change acquires")                                                      \
+    RULE(LOCK_RELEASE, lock, "lock.h:lock_drop releases")                                                             \
+    RULE(LOCK_CAS, lock, "lock.h:lock_word_change compares and exchanges in one step")                                \
+    RULE(LOCK_DROP_EXCHANGES, lock, "lock.h:lock_drop reads and clears the word in one step")                         \
+    RULE(LOCK_DROP_WAKES, lock, "lock.h:lock_drop wakes a sleeper")                                                   \
     RULE(LOCK_SLEEPER_MARKS, lock, "lock.c:lock_wait marks the word before it sleeps")                                \
     RULE(LOCK_SLEEPER_CONTENDS, lock, "lock.c:lock_wait takes the lock as contended after a sleep")                   \
     RULE(LOCK_SLEEPER_TRIES_AGAIN, lock, "lock.c:lock_wait tries again after a wakeup")                               \
@@ -54,6 +54,9 @@
     RULE(DEPOT_ADD_LOCKS, readopt, "owner.c:depot_add takes the depot's lock")                                        \
     RULE(LIMIT_LOCKS, limit, "remote.c:send tries the owner's lock over the limit")                                   \
     RULE(RECEIVE_LOCKS, limit, "remote.c:remote_receive takes its lock for what does not fit")                        \
+    RULE(NEXT_RECEIVED_LOCKS, limit, "remote.c:next_received takes the lock")                                         \
+    RULE(NEXT_RECEIVED_KEEPS_REST, limit, "remote.c:next_received keeps what it does not pour yet")                   \
+    RULE(RETURN_TAKES_RECEIVED, received, "remote.c:return_locked returns what was received too")                     \
     RULE(REFILL_LOCKS, limit, "magazine.c:take takes objects under the lock")                                         \
     RULE(ADOPT_LOCKS, steal, "owner.c:owner_adopt takes the depot's lock")                                            \
     RULE(STEAL_LOCKS_DEPOT, steal, "owner.c:owner_steal_slab takes the depot's lock")                                 \
@@ -116,6 +119,7 @@
     RULE(CHILD_ANNOUNCES, fork, "owner.c:owner_orphan announces free objects")                                        \
     RULE(CHILD_FILLS_DEPOT, fork, "owner.c:owner_fork_child puts owners without thread into the depot")               \
     RULE(CHILD_FILES_HELD, fork_hole, "reclaim.c:file_held_slabs files slabs that a purger held")                     \
+    RULE(CHILD_RETURNS_RECEIVED, fork_received, "reclaim.c:reclaim_fork_child returns what was received")             \
     RULE(CHILD_LEAVES_OWN_HELD, signal_hole, "fork.c:fork_child leaves slabs alone that its thread holds")            \
     RULE(FORK_TAKES_IN_ORDER, two_forks, "fork.c:each_lock is one order for all")                                     \
     RULE(FORK_SKIPS_MINE, signal, "fork.c:fork_prepare skips locks its thread holds")                                 \

@@ -58,6 +58,10 @@ void object_start(unsigned object, unsigned thread) {
     now.object[object] = (uint8_t)(thread + 1);
 }
 
+void object_in_transit(unsigned object) {
+    now.object[object] = 0;
+}
+
 int lock_new(const char *name, int index) {
     return name_new(program.lock_name, &program.nlocks, LOCKS, name, index);
 }

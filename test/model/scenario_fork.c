@@ -63,8 +63,8 @@ static void owner_orphan(unsigned owner) {
 }
 
 /* A purger that is not there had taken slabs out of OWNER's lists. */
-static void file_held_slabs(unsigned owner) {
-    FN("reclaim.c:file_held_slabs");
+static void reclaim_fork_child(unsigned owner) {
+    FN("reclaim.c:reclaim_fork_child");
     owner_lock(owner);
     uint8_t held = plain_read(heap.held[owner]);
     for (unsigned slab = 0; slab < heap.nslabs && rule(CHILD_FILES_HELD); slab++) {
@@ -73,6 +73,9 @@ static void file_held_slabs(unsigned owner) {
         }
     }
     owner_unlock(owner);
+    if (rule(CHILD_RETURNS_RECEIVED)) {
+        remote_return_inbox(owner);
+    }
 }
 
 static bool is_in_transit(unsigned owner) {
@@ -129,7 +132,7 @@ static void fork_child(const int *locks, unsigned n, unsigned mine) {
     /* A thread that is inside the library goes on there, with what it has in hand. */
     bool purging = rule(CHILD_LEAVES_OWN_HELD) && plain_read(heap.purging[self_thread()]);
     for (unsigned owner = 0; owner < heap.nowners && !mine && !purging; owner++) {
-        file_held_slabs(owner);
+        reclaim_fork_child(owner);
     }
 }
 
@@ -266,6 +269,17 @@ static void fork_hole_setup(void) {
 
 const struct scenario scenario_fork_hole = {"fork_hole", "fork while a purger holds a slab", fork_hole_setup,
                                             fork_check};
+
+static void fork_received_setup(void) {
+    fork_setup_heap(2);
+    setup_sent(2, 1, 2);
+    setup_sent(3, 1, 3);
+    THREAD("forker", start_as_0, do_fork, child_malloc, child_free_1);
+    THREAD("owner 1", malloc_1, free_1);
+}
+
+const struct scenario scenario_fork_received = {"fork_received", "fork while a thread has received more than it poured",
+                                                fork_received_setup, fork_check};
 
 /* Two threads fork at a time; a third takes an owner's lock and the depot's. */
 static void two_forks_setup(void) {

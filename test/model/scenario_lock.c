@@ -1,4 +1,4 @@
-/* lib/lock.c to the letter, the futex included. */
+/* lib/lock.h and lock.c to the letter, the futex included. */
 #include "scenarios.h"
 
 #define CONTENDED 0x80
@@ -40,14 +40,14 @@ static void wait_for_word(uint8_t name) {
 }
 
 static void take(uint8_t name) {
-    FN("lock.c:lock_take");
+    FN("lock.h:lock_take");
     if (!word_change(0, name)) {
         wait_for_word(name);
     }
 }
 
 static void drop(void) {
-    FN("lock.c:lock_drop");
+    FN("lock.h:lock_drop");
     uint8_t before;
     if (rule(LOCK_DROP_EXCHANGES)) {
         before = atom_exchange(word, 0, with(LOCK_RELEASE, RELEASE));
@@ -86,7 +86,7 @@ static void section_5(void) {
 }
 
 static void try_5(void) {
-    FN("lock.c:lock_try");
+    FN("lock.h:lock_try");
     if (word_change(0, 5)) {
         inside();
         drop();

@@ -20,6 +20,10 @@ static void send_2_from_outside(void) {
     heap_free(NONE, 2, 3);
 }
 
+static void send_1_by_3(void) {
+    heap_free(NONE, 1, 3);
+}
+
 static void give_0(void) {
     heap_free(NONE, 0, 0);
 }
@@ -115,7 +119,7 @@ const struct scenario scenario_readopt = {"readopt", "an owner goes idle and is 
 /* More in the inbox than its limit: senders empty it, beside its owner. */
 static void limit_setup(void) {
     heap_setup(1, 2);
-    heap.magazine_slots = 1;
+    heap.magazine_slots = 0;
     setup_active(0);
     for (unsigned object = 0; object < 3; object++) {
         setup_out(object, 0);
@@ -129,6 +133,22 @@ static void limit_setup(void) {
 
 const struct scenario scenario_limit = {"limit", "senders empty an inbox that is over its limit", limit_setup,
                                         heap_check};
+
+/* Two remote magazines are there already: one is poured, the other waits in the owner when its thread ends. */
+static void received_setup(void) {
+    heap_setup(1, 2);
+    heap.inbox_limit = 3;
+    setup_active(0);
+    setup_sent(0, 0, 1);
+    setup_sent(2, 0, 2);
+    setup_out(1, 1);
+    THREAD("owner 0", malloc_0, release_0);
+    THREAD("sender", send_1_by_3);
+    THREAD("adopter", adopt, adopted_malloc);
+}
+
+const struct scenario scenario_received = {"received", "what was received and not poured comes home at exit",
+                                           received_setup, heap_check};
 
 /* A slab of an idle owner is stolen while its objects come home and its owner is adopted. */
 static void steal_setup(void) {

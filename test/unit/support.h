@@ -35,7 +35,7 @@
 #if defined __SANITIZE_THREAD__
 #define SUPPORT_SLOWDOWN 8
 #define SKIP_UNDER_TSAN(why) cr_skip_test("under ThreadSanitizer: " why)
-#elif defined __SANITIZE_ADDRESS__
+#elif defined __SANITIZE_ADDRESS__ || defined SLABMALLOC_COVERAGE
 #define SUPPORT_SLOWDOWN 3
 #else
 #define SUPPORT_SLOWDOWN 1

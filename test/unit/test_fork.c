@@ -5,6 +5,7 @@
 #include "meta.h"
 #include "owner.h"
 #include "pagemap.h"
+#include "remote.h"
 #include "support.h"
 #include "zone.h"
 
@@ -176,6 +177,87 @@ Test(fork, child_can_free_what_the_parents_threads_allocated) {
         pthread_join(busy[i], NULL);
     }
     MUST_BE_SOUND();
+}
+
+/* Everything an owner can hold beside its slabs. */
+static void *hold_all(void *arg) {
+    (void)arg;
+    void *p[100];
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = slabmalloc_malloc(64);
+    }
+    for (size_t i = 0; i < 50; i++) {
+        slabmalloc_free(p[i]);
+        slabmalloc_free(of_threads[0][i]);
+    }
+    slabmalloc_free(slabmalloc_malloc(100 * KIB));
+    of_threads[1][0] = p[60];
+    pthread_barrier_wait(&ready);
+    pthread_barrier_wait(&done);
+    return NULL;
+}
+
+static const struct owner *owner_of_thread(void) {
+    return owner_of_tag(pagemap_tag(of_threads[1][0]));
+}
+
+static void free_to_the_inbox(void) {
+    slabmalloc_free(of_threads[1][0]);
+    remote_flush(owner_get());
+}
+
+static bool holds_remote_frees(const struct owner *owner) {
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        if (owner->open[way]) {
+            return true;
+        }
+    }
+    return owner->spare || owner->inbox || owner->inbox_count;
+}
+
+static bool holds_runs(const struct owner *owner) {
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        if (owner->run_cache[i]) {
+            return true;
+        }
+    }
+    return owner->run_cache_pages;
+}
+
+static bool holds_magazines(const struct owner *owner) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        if (owner->cache[class].capacity || owner->cache[class].batch || *owner->magazines.of[class].top) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Any of it may have been in mid-step when fork came. */
+Test(fork, child_trusts_nothing_a_lost_thread_held_beside_its_slabs) {
+    pthread_barrier_init(&ready, NULL, 2);
+    pthread_barrier_init(&done, NULL, 2);
+    for (size_t i = 0; i < 50; i++) {
+        of_threads[0][i] = slabmalloc_malloc(200);
+    }
+    pthread_create(&busy[0], NULL, hold_all, NULL);
+    pthread_barrier_wait(&ready);
+    free_to_the_inbox();
+    const struct owner *lost = owner_of_thread(), *self = owner_have();
+    MUST(lost != self && holds_remote_frees(lost) && lost->inbox && holds_runs(lost) && holds_magazines(lost));
+    MUST(lost->state == OWNER_ACTIVE);
+    pid_t pid = guarded_fork();
+    if (!pid) {
+        MUST(!holds_remote_frees(lost) && !holds_runs(lost) && !holds_magazines(lost));
+        MUST(lost->state == OWNER_IDLE);
+        MUST(owner_have() == self && self->state == OWNER_ACTIVE);
+        MUST_BE_SOUND();
+        _exit(0);
+    }
+    wait_for(pid);
+    MUST(holds_runs(lost) && lost->state == OWNER_ACTIVE);
+    pthread_barrier_wait(&done);
+    pthread_join(busy[0], NULL);
 }
 
 Test(fork, generations_of_forks_do_not_eat_owners) {

@@ -154,7 +154,7 @@ static void fail_each(uint32_t calls, long length, long stride) {
     }
 }
 
-#define STRIDE (SUPPORT_SLOWDOWN * (getenv("SLABMALLOC_CHECK") ? 10 : 1))
+#define STRIDE (SUPPORT_SLOWDOWN * (check_level_is("quick") ? 10 : 1))
 
 Test(limits, any_one_map_may_fail) {
     fail_each(1u << SYS_MAP, 1, STRIDE);

@@ -364,6 +364,49 @@ Test(mapping, failed_unmap_loses_address_space_only) {
     mapping_free(p);
 }
 
+Test(mapping, what_the_kernel_does_not_unmap_is_kept_and_unmapped_later) {
+    options.map_cache = 16 * MIB;
+    mapping_free(map(3 * MIB));
+    mapping_trim();
+    size_t before = region_footprint(), space = address_space_bytes();
+    char *p = map(8 * MIB), *q = map(40 * MIB);
+    memset(q, 1, 40 * MIB);
+    fault_arm(1u << SYS_UNMAP, 0, FOREVER);
+    MUST(mapping_resize(p, 3 * MIB) == p);
+    mapping_free(q); /* more than the cache may hold */
+    MUST(cached() == 45 * MIB && resident_pages(q, 40 * MIB) == 0);
+    MUST(mapping_trim() == 0 && cached() == 45 * MIB);
+    char *again = mapping_alloc(40 * MIB, 1, true);
+    MUST(again == q && all_bytes_are(q, 40 * MIB, 0));
+    mapping_free(again);
+    fault_disarm();
+    mapping_free(p);
+    mapping_trim();
+    MUST(cached() == 0 && region_footprint() == before);
+    MUST(address_space_bytes() < space + 3 * MIB); /* the page map may have got new tables */
+}
+
+/* More pieces than the cache has slots for. */
+Test(mapping, what_cannot_be_kept_either_is_not_accounted_as_held) {
+    static char *p[40];
+    size_t before = region_footprint();
+    options.map_cache = 0;
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = map(3 * MIB);
+        memset(p[i], 1, 3 * MIB);
+        block_after(p[i]); /* neighbours would be one extent */
+    }
+    fault_arm(1u << SYS_UNMAP, 0, FOREVER);
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        mapping_free(p[i]);
+        MUST(resident_pages(p[i], 3 * MIB) == 0);
+    }
+    fault_disarm();
+    MUST(region_footprint() == before + cached() && cached() > 0);
+    mapping_trim();
+    MUST(region_footprint() == before);
+}
+
 Test(mapping, fails_without_address_space_and_works_afterwards) {
     mapping_free(map(8 * MIB));
     fault_arm(1u << SYS_MAP | 1u << SYS_REMAP, 0, FOREVER);

@@ -127,6 +127,27 @@ Test(owner, memory_of_exited_threads_is_enough_for_the_same_again) {
     MUST_BE_SOUND();
 }
 
+/* Nobody would release what a thread without exit handler keeps. */
+static void no_exit_handlers(void *arg) {
+    slabmalloc_free(slabmalloc_malloc(1));
+    fault_arm(1u << SYS_KEEP, *(long *)arg, FOREVER);
+    for (unsigned i = 0; i < 10; i++) {
+        threads_run(4, use_a_little);
+        MUST(stats_now().owners_active == 1);
+    }
+    MUST(fault_disarm() > *(long *)arg);
+    MUST_BE_SOUND();
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == 0 && stats_now().magazine_bytes == 0);
+}
+
+Test(owner, thread_without_an_exit_handler_strands_nothing) {
+    long all = 0, all_but_the_first = 1;
+    child_must_end_well(no_exit_handlers, &all);
+    child_must_end_well(no_exit_handlers,
+                        &all_but_the_first); /* the handler of the first cannot stay for a second round */
+}
+
 static struct owner *last_owner;
 
 static void remember_owner(unsigned index) {
@@ -381,8 +402,9 @@ static void use_all_calls(void) {
 static void free_late(void *arg) {
     static __thread unsigned times;
     slabmalloc_free(arg);
-    /* In the last round its owner may be another thread's already. */
+    /* The owner stays for the handlers of other keys; in the last round it may be another thread's already. */
     MUST(++times < PTHREAD_DESTRUCTOR_ITERATIONS || !owner_have());
+    MUST(times > PTHREAD_DESTRUCTOR_ITERATIONS - 2 || owner_have());
     use_all_calls();
     late_rounds++;
     /* Again in the next round, until the C library gives up. */

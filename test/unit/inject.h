@@ -1,0 +1,256 @@
+/*
+ * inject.h: walks a workload through every place where it calls the system, refusing each in turn.
+ *
+ * A first life of the workload, without faults, writes down all its calls and the chain of library functions that led
+ * to each. A *point* is one chain in one workload. Its first call is refused, and its last, each in a process of its
+ * own, in three ways: that call alone, from there on all calls of its kind, from there on all calls. Then the fault
+ * ends, and the process must be as good as one that never met it: see life().
+ *
+ * The plan lies in memory that all children share, so what a workload's own children call is counted too.
+ */
+#ifndef SLABMALLOC_TEST_INJECT_H
+#define SLABMALLOC_TEST_INJECT_H
+
+#include <limits.h>
+#include <sys/personality.h>
+#include <unwind.h>
+
+#include "support.h"
+
+/* Chains end at the workload: its functions, and the helpers they call, lie in a section of their own. */
+#define WORKLOAD __attribute__((section("workload_text"), noinline))
+extern const char __start_workload_text[], __stop_workload_text[], __executable_start[], etext[];
+
+struct workload {
+    const char *name;
+    void (*run)(void);
+    bool at_start; /* in a fresh process, watched from before its first call to the library */
+};
+
+/* In a fresh process's environment: the descriptor of the plan's memory. */
+#define INJECT_ENVIRONMENT "SLABMALLOC_TEST_INJECT"
+
+enum fault_extent { REFUSE_ONE, REFUSE_KIND, REFUSE_ALL, FAULT_EXTENTS };
+
+/* What a process holds when a run is over and all was freed. */
+struct level {
+    size_t zone_bytes, metadata_bytes, space_bytes, resident_bytes;
+};
+
+#define CALLS_MAX 8192
+#define FRAMES 12
+
+struct seen_call {
+    enum sys_call call;
+    uintptr_t frame[FRAMES];
+};
+
+static struct inject {
+    size_t workload; /* index */
+    enum fault_extent extent;
+    long at; /* this call is refused; NOT_AT_ALL: a life without faults */
+    _Atomic long seen;
+    _Atomic bool met, over;
+    struct level normal; /* after a life without faults */
+    struct seen_call call[CALLS_MAX];
+} * inject;
+
+#define NOT_AT_ALL LONG_MAX
+
+static const char *const call_name[] = {
+    [SYS_MAP] = "mmap",
+    [SYS_UNMAP] = "munmap",
+    [SYS_REMAP] = "mremap",
+    [SYS_ADVISE] = "madvise",
+    [SYS_BIND] = "mbind",
+    [SYS_GETCPU] = "getcpu",
+    [SYS_NODES] = "get_mempolicy",
+    [SYS_CLOCK] = "clock_gettime",
+    [SYS_WAIT] = "futex",
+    [SYS_WRITE] = "write",
+    [SYS_KEY] = "pthread_key_create",
+    [SYS_KEEP] = "pthread_setspecific",
+    [SYS_ATFORK] = "pthread_atfork",
+};
+_Static_assert(COUNT_OF(call_name) == SYS_NCALLS, "every call has a name");
+
+/* --- In the process under test --- */
+
+static inline _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, void *arg) {
+    struct seen_call *seen = arg;
+    uintptr_t at = _Unwind_GetIP(context), start = (uintptr_t)__executable_start;
+    if (at >= (uintptr_t)__start_workload_text && at < (uintptr_t)__stop_workload_text) {
+        return _URC_END_OF_STACK;
+    }
+    for (size_t i = 0; i < FRAMES && at >= start && at < (uintptr_t)etext; i++) {
+        if (!seen->frame[i]) {
+            seen->frame[i] = at - start; /* the same wherever the program is loaded */
+            break;
+        }
+    }
+    return _URC_NO_REASON;
+}
+
+static inline bool refused(enum sys_call call) {
+    if (inject->over) {
+        return false;
+    }
+    long n = inject->seen++;
+    if (inject->at == NOT_AT_ALL) {
+        MUST(n < CALLS_MAX);
+        inject->call[n].call = call;
+        _Unwind_Backtrace(note_frame, &inject->call[n]);
+        return false;
+    }
+    if (n <= inject->at) {
+        inject->met |= n == inject->at;
+        return n == inject->at;
+    }
+    return inject->extent == REFUSE_ALL || (inject->extent == REFUSE_KIND && call == inject->call[inject->at].call);
+}
+
+static size_t failures; /* allocations that got no memory in this run */
+
+static void check_and_free_all(void);
+
+static inline size_t anonymous_resident(void) {
+    char text[4096] = "";
+    FILE *status = fopen("/proc/self/status", "r");
+    MUST(status && fread(text, 1, sizeof text - 1, status));
+    fclose(status);
+    const char *at = strstr(text, "RssAnon:");
+    MUST(at != NULL);
+    return strtoul(at + 8, NULL, 10) * KIB;
+}
+
+/* The end of a run, out of the fault's reach: everything goes back, nothing is lost. */
+static inline struct level come_to_rest(void) {
+    MUST_BE_SOUND();
+    check_and_free_all();
+    slabmalloc_trim();
+    MUST_BE_SOUND();
+    struct slabmalloc_stats s = stats_now();
+    MUST(s.used_bytes == 0 && s.slab_bytes == 0 && s.magazine_bytes == 0);
+    MUST(s.run_cached_bytes == 0 && s.mapping_cached_bytes == 0);
+    MUST(s.zone_free_bytes == s.zone_bytes && s.zone_dirty_bytes == 0);
+    MUST(s.mapped_bytes == s.zone_bytes);
+    return (struct level){s.zone_bytes, s.metadata_bytes, address_space_bytes(), anonymous_resident()};
+}
+
+static inline bool no_larger(struct level now, struct level before) {
+    return now.zone_bytes <= before.zone_bytes && now.metadata_bytes <= before.metadata_bytes &&
+           now.space_bytes <= before.space_bytes;
+}
+
+/* What was refused whole may be got in pieces: one of the largest regions more. */
+#define REGION_MAX (16 * BLOCK_BYTES)
+
+/* A heap may take a few runs to settle, since blocks come to lie elsewhere; one that lost memory never does. */
+#define RUNS_TO_SETTLE 8
+
+/* One run with the fault, then runs without: they want for nothing, and leave the process no larger than the one
+ * before, nor than one that had no fault. */
+static inline void life(const struct workload *workload) {
+    workload->run();
+    inject->over = true;
+    struct level before = come_to_rest(), now;
+    for (unsigned i = 0;; i++) {
+        failures = 0;
+        workload->run();
+        MUST(failures == 0);
+        now = come_to_rest();
+        if (no_larger(now, before)) {
+            break;
+        }
+        MUST(i < RUNS_TO_SETTLE);
+        before = now;
+    }
+    if (inject->at == NOT_AT_ALL) {
+        inject->normal = now;
+        return;
+    }
+    MUST(inject->met);
+    MUST(now.zone_bytes <= inject->normal.zone_bytes + REGION_MAX);
+    MUST(now.metadata_bytes <= inject->normal.metadata_bytes + 256 * KIB);
+    MUST(now.resident_bytes <= inject->normal.resident_bytes + 256 * KIB);
+}
+
+/* --- In the test's process --- */
+
+static int inject_fd; /* of the plan's memory */
+
+static inline void inject_share(void) {
+    inject_fd = memfd_create("inject", 0);
+    MUST(inject_fd >= 0 && !ftruncate(inject_fd, sizeof *inject));
+    inject = mmap(NULL, sizeof *inject, PROT_READ | PROT_WRITE, MAP_SHARED, inject_fd, 0);
+    MUST(inject != MAP_FAILED);
+}
+
+/* Runs the plan in a child and returns its wait status. */
+static inline int inject_run(const struct workload *workload) {
+    inject->seen = 0;
+    inject->met = inject->over = false;
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (!pid && workload->at_start) {
+        char name[] = "/proc/self/exe", fd[16];
+        snprintf(fd, sizeof fd, "%d", inject_fd);
+        setenv(INJECT_ENVIRONMENT, fd, 1);
+        personality(ADDR_NO_RANDOMIZE); /* two lives make the same calls */
+        execl(name, name, NULL);
+        _exit(127);
+    } else if (!pid) {
+        sys_fault_hook = refused;
+        life(workload);
+        _exit(0);
+    }
+    int status;
+    MUST(waitpid(pid, &status, 0) == pid);
+    return status;
+}
+
+static inline bool same_chain(long a, long b) {
+    return inject->call[a].call == inject->call[b].call &&
+           !memcmp(inject->call[a].frame, inject->call[b].frame, sizeof inject->call[a].frame);
+}
+
+/* Lives without faults. POINT[i] and LAST[i] are the first and last call of the i'th chain; returns how many. */
+static inline size_t inject_points(const struct workload *workload, long *point, long *last) {
+    memset(inject->call, 0, sizeof inject->call);
+    inject->at = NOT_AT_ALL;
+    int status = inject_run(workload);
+    cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s: without faults: wait status 0x%x", workload->name,
+              (unsigned)status);
+    size_t n = 0;
+    for (long i = 0; i < inject->seen; i++) {
+        size_t k = 0;
+        while (k < n && !same_chain(point[k], i)) {
+            k++;
+        }
+        last[k] = i;
+        if (k == n) {
+            point[n++] = i;
+        }
+    }
+    return n;
+}
+
+static inline bool inject_survives(const struct workload *workload, long at, enum fault_extent extent) {
+    static const char *const words[] = {"alone", "and all of its kind", "and all after it"};
+    inject->at = at;
+    inject->extent = extent;
+    int status = inject_run(workload);
+    if (WIFEXITED(status) && !WEXITSTATUS(status)) {
+        return true;
+    }
+    const struct seen_call *seen = &inject->call[at];
+    printf("%s: call %ld, %s, refused %s: wait status 0x%x; called from (addr2line -e %s)", workload->name, at,
+           call_name[seen->call], words[extent], (unsigned)status, program_invocation_short_name);
+    for (size_t i = 0; i < FRAMES && seen->frame[i]; i++) {
+        printf(" 0x%lx", (unsigned long)seen->frame[i]);
+    }
+    puts("");
+    return false;
+}
+
+#endif
