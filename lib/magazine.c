@@ -36,6 +36,7 @@ const struct magazines magazines_none = {
 
 __thread struct magazines *magazines_self = MAGAZINES_NONE;
 
+/* After fork in a signal handler that interrupted its owner's thread this may be a few pages off, and below zero. */
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
@@ -43,9 +44,10 @@ static size_t pages_pinned(unsigned class, size_t nobjects) {
 }
 
 static bool budget_take(unsigned class, size_t nobjects) {
-    size_t budget = BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE;
+    ptrdiff_t budget = (ptrdiff_t)(BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE);
     size_t pages = pages_pinned(class, nobjects);
-    if (atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed) + pages <= budget) {
+    size_t before = atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed);
+    if ((ptrdiff_t)(before + pages) <= budget) {
         return true;
     }
     atomic_fetch_sub_explicit(&pinned_pages, pages, memory_order_relaxed);
@@ -286,6 +288,26 @@ void magazine_flush(struct owner *owner, bool release) {
     }
 }
 
+size_t magazine_pinned_pages(const struct owner *owner) {
+    size_t pinned = 0;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        pinned += pages_pinned(class, owner->cache[class].capacity);
+    }
+    return pinned;
+}
+
+void magazine_fork_child(size_t pinned) {
+    atomic_store_explicit(&pinned_pages, pinned, memory_order_relaxed);
+}
+
+void magazine_abandon(struct owner *owner) {
+    magazine_init(owner);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        owner->cache[class].capacity = 0;
+        owner->cache[class].batch = 0;
+    }
+}
+
 static bool is_out(const void *p) {
     const struct slab *slab = slab_of(p);
     long index = slab_index(slab, p);
@@ -309,31 +331,13 @@ static const char *check_objects(const struct owner *owner, unsigned class) {
 }
 
 const char *magazine_check(const struct owner *owner) {
-    size_t pinned = 0;
-    const char *broken = NULL;
-    for (unsigned class = 0; class < CLASS_COUNT && !broken; class ++) {
-        broken = check_objects(owner, class);
-        pinned += pages_pinned(class, owner->cache[class].capacity);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        const char *broken = check_objects(owner, class);
+        if (broken) {
+            return broken;
+        }
     }
-    if (broken) {
-        return broken;
-    }
+    size_t pinned = magazine_pinned_pages(owner);
     return pinned <= atomic_load_explicit(&pinned_pages, memory_order_relaxed) ? NULL
                                                                                : "magazines exceed what was budgeted";
-}
-
-void magazine_fork_child(const struct owner *self) {
-    size_t pinned = 0;
-    for (unsigned class = 0; self && class < CLASS_COUNT; class ++) {
-        pinned += pages_pinned(class, self->cache[class].capacity);
-    }
-    atomic_store_explicit(&pinned_pages, pinned, memory_order_relaxed);
-}
-
-void magazine_abandon(struct owner *owner) {
-    magazine_init(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        owner->cache[class].capacity = 0;
-        owner->cache[class].batch = 0;
-    }
 }

@@ -30,6 +30,17 @@ static struct depot {
 /* How many times this thread's exit handler ran. */
 static __thread unsigned char thread_phase __attribute__((tls_model("initial-exec")));
 
+/* Owners on their way from a depot to this thread, or back: in a child of fork in a signal handler they are still its.
+ */
+static __thread struct { struct owner *arriving, *leaving; } transit __attribute__((tls_model("initial-exec")));
+
+/* Not before what the program did before, nor after what it does next, as this thread's signal handlers see it. */
+static void transit_set(struct owner **which, struct owner *owner) {
+    atomic_signal_fence(memory_order_seq_cst);
+    *which = owner;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
 uint32_t owner_count(void) {
     return atomic_load_explicit(&owners.count, memory_order_acquire);
 }
@@ -54,6 +65,7 @@ static struct owner *owner_create(unsigned node) {
     }
     owner->node = node;
     magazine_init(owner);
+    transit_set(&transit.arriving, owner);
     lock_take(&owners.lock);
     uint32_t id = owner_count() + 1;
     if (id < OWNERS_MAX) {
@@ -63,18 +75,21 @@ static struct owner *owner_create(unsigned node) {
     }
     lock_drop(&owners.lock);
     if (id >= OWNERS_MAX) {
+        transit_set(&transit.arriving, NULL);
         meta_free(owner, sizeof *owner);
         return NULL;
     }
     return owner;
 }
 
-/* An idle owner of NODE, or a new one; active from now on. NULL: no memory. */
+/* An idle owner of NODE, or a new one; active from now on, and arriving until the caller says otherwise. NULL: no
+ * memory. */
 static struct owner *owner_adopt(unsigned node) {
     struct depot *depot = &depots[node];
     lock_take(&depot->lock);
     struct owner *owner = depot->idle;
     if (owner) {
+        transit_set(&transit.arriving, owner);
         depot->idle = owner->next_idle;
     }
     lock_drop(&depot->lock);
@@ -82,7 +97,8 @@ static struct owner *owner_adopt(unsigned node) {
         owner = owner_create(node);
     }
     if (owner) {
-        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_seq_cst);
+        /* Relaxed: a sender that still reads idle does a little more than it must. */
+        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_relaxed);
     }
     return owner;
 }
@@ -92,6 +108,7 @@ static void depot_add(struct owner *owner) {
     lock_take(&depot->lock);
     owner->next_idle = depot->idle;
     depot->idle = owner;
+    transit_set(&transit.leaving, NULL);
     lock_drop(&depot->lock);
 }
 
@@ -105,7 +122,7 @@ static void announce_all(struct owner *owner) {
     }
 }
 
-/* The thread that owned it is done with it. */
+/* The thread that owned it is done with it, and has said that it is leaving. */
 static void owner_release(struct owner *owner) {
     run_cache_flush(owner);
     remote_flush(owner);
@@ -133,6 +150,7 @@ static void thread_exit(void *arg) {
     }
     thread_phase = THREAD_GONE;
     owner = (struct owner *)magazines_self; /* migration may have changed it */
+    transit_set(&transit.leaving, owner);
     magazines_self = MAGAZINES_NONE;
     owner_release(owner);
 }
@@ -168,9 +186,11 @@ struct owner *owner_get(void) {
         return NULL;
     }
     magazines_self = &owner->magazines;
+    transit_set(&transit.arriving, NULL);
     /* May call calloc, which finds the owner in place. An owner that nobody would release is not kept: the thread
      * borrows one for each slow call until it can have its own. */
     if (unlikely(!keep_until_exit(owner))) {
+        transit_set(&transit.leaving, owner);
         magazines_self = MAGAZINES_NONE;
         owner_release(owner);
         return NULL;
@@ -183,13 +203,17 @@ struct owner *owner_borrow(void) {
 }
 
 void owner_return(struct owner *owner) {
+    transit_set(&transit.leaving, owner);
+    transit_set(&transit.arriving, NULL);
     owner_release(owner);
 }
 
 void owner_migrate(struct owner *owner, unsigned node) {
     struct owner *next = owner_adopt(node);
     if (next) {
+        transit_set(&transit.leaving, owner);
         magazines_self = &next->magazines;
+        transit_set(&transit.arriving, NULL);
         owner_release(owner);
     }
 }
@@ -319,9 +343,10 @@ void owner_drop_empty_slabs(struct owner *owner) {
     }
 }
 
+/* Relaxed, as all that is done to the bits: what they announce is ordered by the locks. */
 void owner_announce(const struct owner *owner, unsigned class) {
     if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
-        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_release);
+        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_relaxed);
     }
 }
 
@@ -349,7 +374,7 @@ struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
         return NULL;
     }
     /* Cleared before the walk: what becomes free behind its back sets it again. */
-    atomic_fetch_and_explicit(word, ~bit, memory_order_acquire);
+    atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed);
     struct slab *slab = NULL;
     bool missed = false;
     lock_take(&depot->lock);
@@ -420,8 +445,9 @@ void owner_each_lock(void (*visit)(struct lock *lock)) {
     }
 }
 
-/* The owner of a thread that is not there: its slabs are sound (their locks were held across fork), but its magazines
- * were read in mid-step; what they held stays out for ever. */
+/* An owner whose thread is not there: its slabs are sound (their locks were held across fork), but its magazines were
+ * read in mid-step; what they held stays out for ever. An idle owner may be one of a thread that was just releasing it,
+ * and had not announced it yet. */
 static void owner_orphan(struct owner *owner) {
     magazine_abandon(owner);
     for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
@@ -436,24 +462,34 @@ static void owner_orphan(struct owner *owner) {
     announce_all(owner);
 }
 
+static bool is_mine(const struct owner *owner) {
+    return owner == owner_have() || owner == transit.arriving || owner == transit.leaving;
+}
+
+/* A depot whose lock this thread held before is in its own mid-step: it is left as it is, at the price of the owners
+ * that are not in it. */
 void owner_fork_child(void) {
-    struct owner *self = owner_have();
+    size_t pinned = 0;
     for (unsigned node = 0; node < NODES_MAX; node++) {
-        depots[node].idle = NULL;
+        if (!lock_held(&depots[node].lock)) {
+            depots[node].idle = NULL;
+        }
     }
     for (uint32_t id = owner_count(); id; id--) {
         struct owner *owner = owner_by_id(id);
         /* A sender may have been between writing a remote magazine and pushing it: none can be trusted. */
         atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
         atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
-        if (owner == self) {
+        if (is_mine(owner)) {
+            pinned += magazine_pinned_pages(owner);
             continue;
         }
-        if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE) {
-            owner_orphan(owner);
+        owner_orphan(owner);
+        struct depot *depot = &depots[owner->node];
+        if (!lock_held(&depot->lock)) {
+            owner->next_idle = depot->idle;
+            depot->idle = owner;
         }
-        owner->next_idle = depots[owner->node].idle;
-        depots[owner->node].idle = owner;
     }
-    magazine_fork_child(self);
+    magazine_fork_child(pinned);
 }

@@ -25,7 +25,7 @@ static void give_directly(void *p) {
 }
 
 static struct remote_magazine *take_all(struct owner *owner) {
-    struct remote_magazine *all = atomic_exchange_explicit(&owner->inbox, NULL, memory_order_acquire);
+    struct remote_magazine *all = atomic_exchange_explicit(&owner->inbox, NULL, memory_order_seq_cst);
     uint32_t n = 0;
     for (struct remote_magazine *m = all; m; m = m->next) {
         n++;

@@ -16,7 +16,7 @@
  * them.
  *
  * Ordering: a releasing owner first says idle, then empties its inbox; a sender first pushes, then reads the
- * state. Both sequentially consistent, so at least one of the two sees the other.
+ * state. All four sequentially consistent, so at least one of the two sees the other.
  */
 #ifndef SLABMALLOC_REMOTE_H
 #define SLABMALLOC_REMOTE_H

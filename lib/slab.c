@@ -176,7 +176,7 @@ size_t slab_give(struct slab *slab, void *const *objects, size_t n) {
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
-    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELAXED);
+    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELEASE); /* for slab_owner */
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 

@@ -78,9 +78,10 @@ static inline struct slab *slab_of(const void *p) {
     return (struct slab *)(uintptr_t)page->link;
 }
 
-/* Exact with the owner's lock. */
+/* Exact with the owner's lock. Acquire: the lock of a thief that has not added the slab yet orders nothing after what
+ * was done to the slab under the lock of the owner before. */
 static inline struct owner *slab_owner(const struct slab *slab) {
-    return __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+    return __atomic_load_n(&slab->owner, __ATOMIC_ACQUIRE);
 }
 
 /* The index of the object that starts at P, or -1 when none does. */

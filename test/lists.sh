@@ -32,5 +32,6 @@ all_listed "preload programs" test/preload/progs/*.c test/preload/progs/*.cc
 all_listed "soak programs" test/soak/*.c
 all_listed "build tests" test/*.sh test/abi/*.sh test/golden/*.sh test/soak/*.sh
 all_listed "fuzzing tests" test/fuzz/*.t
+all_listed "model tests" test/model/*.t
 all_listed "benchmarks" bench/workloads/*.c
 echo "1..$count"

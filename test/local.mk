@@ -11,6 +11,7 @@ unit_tests = \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
 	test/unit/test_fork \
+	test/unit/test_fork_steps \
 	test/unit/test_heap \
 	test/unit/test_inject \
 	test/unit/test_limits \
@@ -102,6 +103,29 @@ preload_tests = \
 fuzz_programs = test/fuzz/fuzz_ops
 fuzz_tests = test/fuzz/sequences_match_the_model.t
 
+# Scripts about the model of the concurrent protocol, and the model: see
+# test/model/README.md. SLABMALLOC_CHECK=long explores more.
+model_tests = \
+	test/model/atomics_are_covered.t \
+	test/model/protocol_holds.t
+model_program = test/model/model
+test_model_model_SOURCES = \
+	test/model/explore.c \
+	test/model/frees.c \
+	test/model/litmus.c \
+	test/model/memory.c \
+	test/model/model.c \
+	test/model/owners.c \
+	test/model/reclaim.c \
+	test/model/run.c \
+	test/model/scenario_fork.c \
+	test/model/scenario_lock.c \
+	test/model/scenario_owners.c \
+	test/model/scenario_pagemap.c \
+	test/model/scenario_purge.c \
+	test/model/state.c \
+	test/model/sync.c
+
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
@@ -131,6 +155,7 @@ test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
+test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_nodes,--wrap=sys_node
@@ -194,8 +219,8 @@ check_PROGRAMS += $(preload_programs)
 if COVERAGE
 TESTS += $(coverage_tests)
 else
-check_PROGRAMS += $(preload_programs) $(soak_programs)
-TESTS += $(preload_tests) $(build_tests)
+check_PROGRAMS += $(preload_programs) $(soak_programs) $(model_program)
+TESTS += $(preload_tests) $(build_tests) $(model_tests)
 endif
 endif
 
@@ -229,7 +254,7 @@ AM_TESTS_ENVIRONMENT = \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	SLABMALLOC_SANITIZE='$(SANITIZE)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(soak_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(soak_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
 	GCOV_ERROR_FILE=/dev/null; \
 	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
 	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
@@ -264,11 +289,12 @@ PYTHON3 = python3
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
-EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) test/run_test \
+EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) $(model_tests) test/run_test \
 	test/fuzz/explore $(wildcard $(srcdir)/test/fuzz/corpus/*) \
 	test/abi/symbols.list \
 	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \
+	test/model/README.md test/model/atomics.list test/model/atomics.sh \
 	test/preload/lib.sh test/preload/packages.txt \
 	test/unit/no_criterion.sh test/children.py \
 	test/mutate/run test/mutate/operators.py \
