@@ -8,6 +8,9 @@
 #include "support.h"
 #include "zone.h"
 
+#include <sched.h>
+#include <time.h>
+
 /* A child that hangs is killed, which the parent sees. */
 #define HANG_SECONDS 20
 
@@ -30,8 +33,11 @@ static void churn(struct rng *rng) {
     slabmalloc_free(p);
 }
 
+static _Atomic unsigned begun;
+
 static void *busy_thread(void *arg) {
     struct rng rng = {(uintptr_t)arg};
+    begun++;
     while (!stop) {
         churn(&rng);
     }
@@ -43,6 +49,10 @@ static pthread_t busy[BUSY_THREADS];
 static void start_busy_threads(void) {
     for (uintptr_t i = 0; i < BUSY_THREADS; i++) {
         MUST(!pthread_create(&busy[i], NULL, busy_thread, (void *)(i + 1)));
+    }
+    /* A sanitizer's runtime has locks of its own around the start of a thread, which fork does not take. */
+    while (begun < BUSY_THREADS) {
+        sched_yield();
     }
 }
 
@@ -213,7 +223,7 @@ static void fork_with(struct lock *lock) {
 
 Test(fork, can_come_while_this_thread_holds_a_lock) {
     churn_for_a_while(1);
-    fork_with(&owner_get()->lock);
+    fork_with(owner_get()->lock);
     fork_with(&zone_next(NULL)->lock);
     fork_with(mapping_lock());
     fork_with(pagemap_lock());
@@ -256,6 +266,79 @@ static void fork_across_a_waiter(void *arg) {
 
 Test(fork, can_come_while_a_thread_with_a_lower_lock_waits_for_ours) {
     child_must_end_well(fork_across_a_waiter, NULL);
+}
+
+/* As when a signal handler forks while its thread adopts an owner or, at its end, releases one. */
+static void fork_with_a_borrowed_owner(void *arg) {
+    (void)arg;
+    alarm(HANG_SECONDS);
+    threads_run(4, churn_for_a_while); /* some are idle */
+    struct owner *owner = owner_borrow();
+    MUST(owner);
+    pid_t pid = guarded_fork();
+    MUST(owner_active(owner));
+    owner_return(owner);
+    MUST(!owner_active(owner));
+    prove_heap_works(0);
+    /* Each is in the depot once: as many can be borrowed as are idle, and the next one is new. */
+    uint32_t n = owner_count();
+    for (uint32_t i = 0; i < n; i++) {
+        MUST(owner_borrow());
+    }
+    MUST(owner_count() == n + 1);
+    if (pid) {
+        wait_for(pid);
+    }
+    _exit(0);
+}
+
+Test(fork, can_come_while_this_thread_changes_its_owner) {
+    child_must_end_well(fork_with_a_borrowed_owner, NULL);
+}
+
+static void fork_again(int number) {
+    (void)number;
+    int saved = errno;
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (!pid) {
+        _exit(0);
+    }
+    wait_for(pid);
+    errno = saved;
+}
+
+/* Of one thread: with more the C library's own fork cannot be interrupted by fork. */
+static void fork_within_fork(void *arg) {
+    (void)arg;
+    struct sigaction action = {.sa_handler = fork_again, .sa_flags = SA_RESTART};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct rng rng = {1};
+    timer_t timer;
+    sigset_t before = {{0}}, after = {{0}};
+    alarm(2 * HANG_SECONDS);
+    churn_for_a_while(1);
+    sigaction(SIGUSR1, &action, NULL);
+    MUST(!timer_create(CLOCK_MONOTONIC, &event, &timer));
+    sigprocmask(SIG_SETMASK, NULL, &before);
+    for (unsigned i = 0; i < rounds(400 / SUPPORT_SLOWDOWN); i++) {
+        struct itimerspec soon = {{0, 0}, {0, 1 + (long)rng_below(&rng, 100000)}};
+        timer_settime(timer, 0, &soon, NULL);
+        pid_t pid = fork();
+        MUST(pid >= 0);
+        sigprocmask(SIG_SETMASK, NULL, &after);
+        MUST(!memcmp(&before, &after, sizeof before));
+        if (!pid) {
+            _exit(0);
+        }
+        wait_for(pid);
+    }
+    prove_heap_works(0);
+    _exit(0);
+}
+
+Test(fork, can_come_in_a_signal_handler_that_interrupted_fork) {
+    child_must_end_well(fork_within_fork, NULL);
 }
 
 static volatile pid_t forked;
