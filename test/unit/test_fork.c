@@ -9,7 +9,6 @@
 #include "zone.h"
 
 #include <sched.h>
-#include <time.h>
 
 /* A child that hangs is killed, which the parent sees. */
 #define HANG_SECONDS 20
@@ -294,51 +293,6 @@ static void fork_with_a_borrowed_owner(void *arg) {
 
 Test(fork, can_come_while_this_thread_changes_its_owner) {
     child_must_end_well(fork_with_a_borrowed_owner, NULL);
-}
-
-static void fork_again(int number) {
-    (void)number;
-    int saved = errno;
-    pid_t pid = fork();
-    MUST(pid >= 0);
-    if (!pid) {
-        _exit(0);
-    }
-    wait_for(pid);
-    errno = saved;
-}
-
-/* Of one thread: with more the C library's own fork cannot be interrupted by fork. */
-static void fork_within_fork(void *arg) {
-    (void)arg;
-    struct sigaction action = {.sa_handler = fork_again, .sa_flags = SA_RESTART};
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
-    struct rng rng = {1};
-    timer_t timer;
-    sigset_t before = {{0}}, after = {{0}};
-    alarm(2 * HANG_SECONDS);
-    churn_for_a_while(1);
-    sigaction(SIGUSR1, &action, NULL);
-    MUST(!timer_create(CLOCK_MONOTONIC, &event, &timer));
-    sigprocmask(SIG_SETMASK, NULL, &before);
-    for (unsigned i = 0; i < rounds(400 / SUPPORT_SLOWDOWN); i++) {
-        struct itimerspec soon = {{0, 0}, {0, 1 + (long)rng_below(&rng, 100000)}};
-        timer_settime(timer, 0, &soon, NULL);
-        pid_t pid = fork();
-        MUST(pid >= 0);
-        sigprocmask(SIG_SETMASK, NULL, &after);
-        MUST(!memcmp(&before, &after, sizeof before));
-        if (!pid) {
-            _exit(0);
-        }
-        wait_for(pid);
-    }
-    prove_heap_works(0);
-    _exit(0);
-}
-
-Test(fork, can_come_in_a_signal_handler_that_interrupted_fork) {
-    child_must_end_well(fork_within_fork, NULL);
 }
 
 static volatile pid_t forked;
