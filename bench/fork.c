@@ -3,10 +3,12 @@
  *
  *     fork [-t THREADS] [-n FORKS] [-p MICROSECONDS] [-r ROUNDS] [-c] NAME=LIBRARY.so...
  *
- * Runs itself under glibc's malloc and under each library in turn, ROUNDS times in rotated order: THREADS threads allocate
- * and free small blocks, their own and each other's, while the main thread forks FORKS times. Prints the medians over all
- * rounds, the median of the per-round ratios to glibc, and the page faults a child takes (memory it had to copy before
- * it could end). -c: exit status 1 when a library takes more than the 1.1 times glibc's time that slabmalloc promises.
+ * Runs itself under glibc's malloc and under each library in turn, ROUNDS times in rotated order: THREADS threads
+ * allocate and free small blocks, their own and each other's, in bursts with a pause of MICROSECONDS between them,
+ * while the main thread forks FORKS times. Prints, as medians over the rounds of each round's median: wall time from
+ * fork to the end of wait, processor time of the forking thread and the child, both also as ratios to glibc in the same
+ * round, and the page faults of the child (memory copied before it could end). -c: exit status 1 when a library takes
+ * more than the 1.1 times glibc's wall time that slabmalloc promises.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -42,7 +44,7 @@ struct fork_variant {
 
 static struct fork_variant fork_variants[VARIANTS_MAX];
 static unsigned fork_count;
-static unsigned fork_threads = 64, fork_forks = 100, fork_pause = 10000;
+static unsigned fork_threads = 64, fork_forks = 100, fork_pause = 20000;
 
 static _Noreturn void fork_fail(const char *what, const char *detail) {
     fprintf(stderr, "fork: %s: %s\n", what, detail);
@@ -113,8 +115,8 @@ static void fork_worker(void) {
         if (child < 0 || wait4(child, &status, 0, &usage) != child || status != 0)
             fork_fail("a child", "failed");
         wall[i] = fork_now(CLOCK_MONOTONIC) - start;
-        cpu[i] = fork_now(CLOCK_THREAD_CPUTIME_ID) - cpu_start + fork_micros(usage.ru_utime) +
-                 fork_micros(usage.ru_stime);
+        cpu[i] =
+            fork_now(CLOCK_THREAD_CPUTIME_ID) - cpu_start + fork_micros(usage.ru_utime) + fork_micros(usage.ru_stime);
         faults[i] = (double)usage.ru_minflt;
     }
     printf("%f %f %f\n", fork_median(wall, fork_forks), fork_median(cpu, fork_forks), fork_median(faults, fork_forks));
@@ -139,7 +141,8 @@ static void fork_add(const char *name, const char *library) {
 
 static struct fork_result fork_run(const struct fork_variant *variant) {
     char threads[16], forks[16], pause[16];
-    char *arguments[] = {"fork", "-w", "-t", threads, "-n", forks, "-p", pause, NULL};
+    char *arguments[] = {(char *)"fork", (char *)"-w", (char *)"-t", threads, (char *)"-n",
+                         forks,          (char *)"-p", pause,        NULL};
     int ends[2], status;
     posix_spawn_file_actions_t actions;
     pid_t child;
