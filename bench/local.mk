@@ -36,7 +36,9 @@ bench_idle_threads_SOURCES = bench/idle_threads.c bench/memory_probe.h
 
 # What a preloaded library costs a small program.
 bench_startup_SOURCES = bench/startup.c bench/memory_probe.h
-bench_programs = bench/measure bench/startup bench/hello $(bench_probes) \
+# fork beside busy threads.
+bench_fork_SOURCES = bench/fork.c
+bench_programs = bench/measure bench/startup bench/hello bench/fork $(bench_probes) \
 	$(bench_workloads)
 
 # libempty.so is preloaded, so it must be a shared object: -rpath says so.

@@ -18,6 +18,7 @@
 static __thread struct {
     struct lock *mine[HELD_MAX]; /* what it held before fork */
     unsigned nmine;
+    uint64_t signals; /* blocked before fork */
 } forking __attribute__((tls_model("initial-exec")));
 
 static void each_lock(void (*visit)(struct lock *lock)) {
@@ -58,13 +59,21 @@ static void child_one(struct lock *lock) {
     }
 }
 
+/* A handler that ran while this thread has every lock could neither fork nor free. */
 static void fork_prepare(void) {
+    uint64_t signals = sys_block_signals();
+    forking.signals = signals;
     each_lock(prepare_one);
+}
+
+static void fork_over(void) {
+    forking.nmine = 0;
+    sys_restore_signals(forking.signals);
 }
 
 static void fork_parent(void) {
     each_lock(parent_one);
-    forking.nmine = 0;
+    fork_over();
 }
 
 static void fork_child(void) {
@@ -76,7 +85,7 @@ static void fork_child(void) {
         reclaim_fork_child();
     }
     background_new_process();
-    forking.nmine = 0;
+    fork_over();
 }
 
 void fork_init(void) {

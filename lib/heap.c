@@ -273,6 +273,7 @@ void *heap_realloc(void *p, size_t bytes) {
 
 bool heap_trim(void) {
     struct owner *owner = heap_owner();
+    owner_bury();
     if (owner) {
         run_cache_flush(owner);
         remote_flush(owner);

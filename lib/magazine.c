@@ -145,6 +145,7 @@ static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, s
 }
 
 static struct slab *slab_for(struct owner *owner, unsigned class) {
+    owner_bury();
     struct slab *slab = owner_steal_slab(owner, class);
     if (slab) {
         return slab;

@@ -1,6 +1,7 @@
 #include "owner.h"
 
 #include <limits.h>
+#include <string.h>
 
 #include "magazine.h"
 #include "meta.h"
@@ -9,13 +10,22 @@
 #include "sys.h"
 #include "zone.h"
 
+#define LINES 16
+
+struct lock_line {
+    struct lock lock;
+} __attribute__((aligned(CACHE_LINE)));
+
 static struct {
     _Atomic uint32_t count;
     struct lock lock; /* creation of owners */
     _Atomic(struct owner *) by_id[OWNERS_MAX];
+    struct lock_line *lines[OWNERS_MAX / LINES]; /* of LINES owners each */
+    uint32_t process;                            /* 1, and 1 more in each fork child */
+    _Atomic uint32_t orphans;                    /* ids up to this one may be orphans */
     pthread_key_t key;
     _Atomic bool key_valid;
-} owners;
+} owners = {.process = 1};
 
 static struct depot {
     struct lock lock;
@@ -58,47 +68,58 @@ static unsigned this_node(void) {
     return node < NODES_MAX ? node : 0;
 }
 
+static struct lock *lock_of(uint32_t id) {
+    return &owners.lines[id / LINES][id % LINES].lock;
+}
+
+bool owner_active(const struct owner *owner) {
+    return atomic_load_explicit(&owner->state, memory_order_seq_cst) == owners.process;
+}
+
+/* With the table's lock: OWNER gets the next id, if that has a lock; *LINES is used if it was missing. */
+static bool enter(struct owner *owner, struct lock_line **lines) {
+    uint32_t id = owner_count() + 1;
+    struct lock_line **have = &owners.lines[id / LINES];
+    if (!*have) {
+        *have = *lines;
+        *lines = NULL;
+    }
+    if (!*have) {
+        return false;
+    }
+    owner->lock = lock_of(id);
+    owner->magazines.tag = id << TAG_CLASS_BITS;
+    atomic_store_explicit(&owners.by_id[id], owner, memory_order_release);
+    atomic_store_explicit(&owners.count, id, memory_order_release);
+    return true;
+}
+
 static struct owner *owner_create(unsigned node) {
+    const size_t lines_bytes = LINES * sizeof(struct lock_line);
     struct owner *owner = meta_alloc(sizeof *owner);
+    struct lock_line *lines = NULL;
+    bool entered = false;
     if (!owner) {
         return NULL;
     }
     owner->node = node;
     magazine_init(owner);
     transit_set(&transit.arriving, owner);
-    lock_take(&owners.lock);
-    uint32_t id = owner_count() + 1;
-    if (id < OWNERS_MAX) {
-        owner->magazines.tag = id << TAG_CLASS_BITS;
-        atomic_store_explicit(&owners.by_id[id], owner, memory_order_release);
-        atomic_store_explicit(&owners.count, id, memory_order_release);
+    while (!entered && owner_count() + 1 < OWNERS_MAX) {
+        lock_take(&owners.lock);
+        entered = owner_count() + 1 < OWNERS_MAX && enter(owner, &lines);
+        lock_drop(&owners.lock);
+        if (!entered && !(lines = meta_alloc(lines_bytes))) {
+            break;
+        }
     }
-    lock_drop(&owners.lock);
-    if (id >= OWNERS_MAX) {
+    if (lines) {
+        meta_free(lines, lines_bytes);
+    }
+    if (!entered) {
         transit_set(&transit.arriving, NULL);
         meta_free(owner, sizeof *owner);
         return NULL;
-    }
-    return owner;
-}
-
-/* An idle owner of NODE, or a new one; active from now on, and arriving until the caller says otherwise. NULL: no
- * memory. */
-static struct owner *owner_adopt(unsigned node) {
-    struct depot *depot = &depots[node];
-    lock_take(&depot->lock);
-    struct owner *owner = depot->idle;
-    if (owner) {
-        transit_set(&transit.arriving, owner);
-        depot->idle = owner->next_idle;
-    }
-    lock_drop(&depot->lock);
-    if (!owner) {
-        owner = owner_create(node);
-    }
-    if (owner) {
-        /* Relaxed: a sender that still reads idle does a little more than it must. */
-        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_relaxed);
     }
     return owner;
 }
@@ -108,6 +129,7 @@ static void depot_add(struct owner *owner) {
     lock_take(&depot->lock);
     owner->next_idle = depot->idle;
     depot->idle = owner;
+    atomic_store_explicit(&owner->deposited, true, memory_order_relaxed);
     transit_set(&transit.leaving, NULL);
     lock_drop(&depot->lock);
 }
@@ -141,6 +163,63 @@ static void owner_release(struct owner *owner) {
     owner_lock(owner);
     announce_all(owner);
     owner_unlock(owner);
+}
+
+/* An orphan, now this thread's, with nothing in hand: its slabs are sound, since their locks were held across fork, but
+ * its magazines were read in mid-step, and what they held stays out for ever. NULL: there is none. */
+static struct owner *adopt_orphan(void) {
+    while (unlikely(atomic_load_explicit(&owners.orphans, memory_order_relaxed))) {
+        uint32_t id = atomic_fetch_sub_explicit(&owners.orphans, 1, memory_order_relaxed);
+        if ((int32_t)id <= 0) {
+            atomic_store_explicit(&owners.orphans, 0, memory_order_relaxed);
+            return NULL;
+        }
+        struct owner *owner = owner_by_id(id);
+        uint32_t state = atomic_load_explicit(&owner->state, memory_order_relaxed);
+        if (state == owners.process || atomic_load_explicit(&owner->deposited, memory_order_relaxed)) {
+            continue;
+        }
+        transit_set(&transit.leaving, owner);
+        if (atomic_compare_exchange_strong_explicit(&owner->state, &state, owners.process, memory_order_relaxed,
+                                                    memory_order_relaxed)) {
+            magazine_abandon(owner);
+            memset(owner->open, 0, sizeof owner->open);
+            owner->spare = NULL;
+            return owner;
+        }
+    }
+    return NULL;
+}
+
+void owner_bury(void) {
+    for (struct owner *owner; (owner = adopt_orphan());) {
+        owner_release(owner);
+    }
+}
+
+/* Relaxed: a sender that still reads idle does a little more than it must. */
+static void set_active(struct owner *owner) {
+    atomic_store_explicit(&owner->state, owners.process, memory_order_relaxed);
+}
+
+/* An idle owner of NODE, or a new one; active from now on, and arriving until the caller says otherwise. NULL: no
+ * memory. */
+static struct owner *owner_adopt(unsigned node) {
+    struct depot *depot = &depots[node];
+    owner_bury();
+    lock_take(&depot->lock);
+    struct owner *owner = depot->idle;
+    if (owner) {
+        transit_set(&transit.arriving, owner);
+        depot->idle = owner->next_idle;
+        set_active(owner); /* with the lock: in a fork child it is in the depot or an orphan */
+        atomic_store_explicit(&owner->deposited, false, memory_order_relaxed);
+    }
+    lock_drop(&depot->lock);
+    if (!owner && (owner = owner_create(node))) {
+        set_active(owner);
+    }
+    return owner;
 }
 
 static void thread_exit(void *arg) {
@@ -275,7 +354,7 @@ static enum slab_bin bin_of(const struct slab *slab) {
 void owner_unlock(struct owner *owner) {
     struct slab *emptied = owner->emptied;
     owner->emptied = NULL;
-    lock_drop(&owner->lock);
+    lock_drop(owner->lock);
     while (unlikely(emptied != NULL)) {
         struct slab *next = emptied->next;
         slab_destroy(emptied);
@@ -284,7 +363,7 @@ void owner_unlock(struct owner *owner) {
 }
 
 void owner_drop_slab(struct owner *owner, struct slab *slab) {
-    ASSERT(lock_held(&owner->lock) && slab->bin == SLAB_EMPTY);
+    ASSERT(lock_held(owner->lock) && slab->bin == SLAB_EMPTY);
     list_remove(owner, slab);
     owner->cache[slab->class].nslabs--;
     slab->bin = SLAB_UNFILED;
@@ -293,7 +372,7 @@ void owner_drop_slab(struct owner *owner, struct slab *slab) {
 }
 
 void owner_add_slab(struct owner *owner, struct slab *slab) {
-    ASSERT(lock_held(&owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
+    ASSERT(lock_held(owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
     owner->cache[slab->class].nslabs++;
     list_insert(owner, slab, bin_of(slab), false);
 }
@@ -309,7 +388,7 @@ static void refile(struct owner *owner, struct slab *slab, enum slab_bin bin, bo
 }
 
 bool owner_file_slab(struct owner *owner, struct slab *slab) {
-    ASSERT(lock_held(&owner->lock) && slab->owner == owner);
+    ASSERT(lock_held(owner->lock) && slab->owner == owner);
     enum slab_bin bin = bin_of(slab), before = slab->bin;
     if (bin == before || before == SLAB_UNFILED || before == SLAB_HELD) {
         return false;
@@ -319,19 +398,19 @@ bool owner_file_slab(struct owner *owner, struct slab *slab) {
 }
 
 void owner_rotate(struct owner *owner, unsigned class, enum slab_bin bin) {
-    ASSERT(lock_held(&owner->lock));
+    ASSERT(lock_held(owner->lock));
     struct slab *slab = owner->cache[class].list[bin];
     list_remove(owner, slab);
     list_insert(owner, slab, bin, true);
 }
 
 void owner_hold_slab(struct owner *owner, struct slab *slab) {
-    ASSERT(lock_held(&owner->lock) && slab->nfree);
+    ASSERT(lock_held(owner->lock) && slab->nfree);
     refile(owner, slab, SLAB_HELD, false);
 }
 
 void owner_unhold_slab(struct owner *owner, struct slab *slab) {
-    ASSERT(lock_held(&owner->lock) && slab->bin == SLAB_HELD);
+    ASSERT(lock_held(owner->lock) && slab->bin == SLAB_HELD);
     refile(owner, slab, bin_of(slab), true);
 }
 
@@ -345,7 +424,7 @@ void owner_drop_empty_slabs(struct owner *owner) {
 
 /* Relaxed, as all that is done to the bits: what they announce is ordered by the locks. */
 void owner_announce(const struct owner *owner, unsigned class) {
-    if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
+    if (!owner_active(owner)) {
         atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_relaxed);
     }
 }
@@ -441,55 +520,36 @@ void owner_each_lock(void (*visit)(struct lock *lock)) {
     visit(&owners.lock);
     n = lock_held(&owners.lock) ? owner_count() : n;
     for (uint32_t id = 1; id <= n; id++) {
-        visit(&owner_by_id(id)->lock);
+        visit(lock_of(id));
     }
 }
 
-/* An owner whose thread is not there: its slabs are sound (their locks were held across fork), but its magazines were
- * read in mid-step; what they held stays out for ever. An idle owner may be one of a thread that was just releasing it,
- * and had not announced it yet. */
-static void owner_orphan(struct owner *owner) {
-    magazine_abandon(owner);
-    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
-        owner->run_cache[i] = 0;
-    }
-    owner->run_cache_pages = 0;
-    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
-        owner->open[way] = NULL;
-    }
-    owner->spare = NULL;
-    atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_relaxed);
-    announce_all(owner);
-}
-
+/* This thread has OWNER, or is in the middle of getting or releasing it, and goes on with it in the child. */
 static bool is_mine(const struct owner *owner) {
     return owner == owner_have() || owner == transit.arriving || owner == transit.leaving;
 }
 
-/* A depot whose lock this thread held before is in its own mid-step: it is left as it is, at the price of the owners
- * that are not in it. */
+/* Each page that is written to here is copied: it reads first. */
 void owner_fork_child(void) {
     size_t pinned = 0;
-    for (unsigned node = 0; node < NODES_MAX; node++) {
-        if (!lock_held(&depots[node].lock)) {
-            depots[node].idle = NULL;
-        }
-    }
+    uint32_t before = owners.process++;
     for (uint32_t id = owner_count(); id; id--) {
         struct owner *owner = owner_by_id(id);
         /* A sender may have been between writing a remote magazine and pushing it: none can be trusted. */
-        atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
-        atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
-        if (is_mine(owner)) {
-            pinned += magazine_pinned_pages(owner);
+        if (atomic_load_explicit(&owner->inbox, memory_order_relaxed)) {
+            atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
+            atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
+        }
+        if (!is_mine(owner)) {
             continue;
         }
-        owner_orphan(owner);
-        struct depot *depot = &depots[owner->node];
-        if (!lock_held(&depot->lock)) {
-            owner->next_idle = depot->idle;
-            depot->idle = owner;
+        pinned += magazine_pinned_pages(owner);
+        if (atomic_load_explicit(&owner->state, memory_order_relaxed) == before) {
+            set_active(owner);
+        } else {
+            atomic_store_explicit(&owner->deposited, true, memory_order_relaxed); /* or will be: it is no orphan */
         }
     }
+    atomic_store_explicit(&owners.orphans, owner_count(), memory_order_relaxed);
     magazine_fork_child(pinned);
 }

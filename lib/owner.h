@@ -9,7 +9,7 @@
  *
  * Life: active (one thread) -> release -> idle (in its node's depot) -> adopt -> active. Owners are never
  * destroyed and keep their id, so a tag's owner id always finds one. A thread exits, migrates to another node,
- * or vanishes in a fork child: all three are release and adopt.
+ * or vanishes in a fork child: all three are release and adopt, the last one when the child needs memory.
  *
  * An idle owner has empty magazines, no open remote magazines, no cached runs. Its slabs wait for the next
  * thread, or are stolen one at a time by an owner that needs a slab of that class.
@@ -61,12 +61,14 @@ struct remote_magazine;
 
 #define RUN_CACHE_SLOTS 8
 
-enum owner_state { OWNER_IDLE, OWNER_ACTIVE };
+/* The state of an owner in nobody's hands; of others, the process (owner_active) that some thread of has it. */
+#define OWNER_IDLE 0
 
 struct owner {
     struct magazines magazines; /* must be first: TLS points at it */
-    struct lock lock;
+    struct lock *lock; /* not in here: fork writes to all locks, and each page it writes to is copied, twice */
     _Atomic uint32_t state;
+    _Atomic bool deposited; /* in a depot, or on its thread's way there; written with the depot's lock */
     unsigned node;
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
@@ -125,11 +127,11 @@ void owner_migrate(struct owner *owner, unsigned node);
  * zone only after owner_unlock dropped it. So fork may take locks in any state of the forking thread.
  */
 static inline void owner_lock(struct owner *owner) {
-    lock_take(&owner->lock);
+    lock_take(owner->lock);
 }
 
 static inline bool owner_try_lock(struct owner *owner) {
-    return lock_try(&owner->lock);
+    return lock_try(owner->lock);
 }
 
 void owner_unlock(struct owner *owner);
@@ -163,8 +165,13 @@ const char *owner_check_idle(void);
 /* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
 void owner_init(void);
 
-/* fork: all locks, and what the child does with the owners of threads it does not have. */
+/* Some thread of this process has OWNER. False: it is idle, or an orphan, whose thread is one of a parent's. */
+bool owner_active(const struct owner *owner);
+
+/* fork: all locks; and a child makes orphans of the owners of threads it does not have. They are left untouched, so
+ * that a child that soon ends or calls exec copies no page of them, until owner_bury puts them into the depots. */
 void owner_each_lock(void (*visit)(struct lock *lock));
 void owner_fork_child(void);
+void owner_bury(void);
 
 #endif

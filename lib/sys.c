@@ -135,6 +135,21 @@ int32_t sys_pid(void) {
     return (int32_t)syscall(SYS_getpid);
 }
 
+/* The C library's own signals, which sigset_t leaves out: 32 cancels threads, 33 makes all of them change ids. */
+uint64_t sys_block_signals(void) {
+    uint64_t all = ~((uint64_t)1 << (33 - 1)), before = 0;
+    int saved = errno;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+    errno = saved;
+    return before;
+}
+
+void sys_restore_signals(uint64_t blocked) {
+    int saved = errno;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof blocked);
+    errno = saved;
+}
+
 int sys_guard(void *address, size_t bytes) {
     if (fault_due(SYS_THREAD)) {
         return -ENOMEM;

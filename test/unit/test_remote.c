@@ -406,9 +406,9 @@ Test(remote, direct_free_follows_a_slab_that_is_stolen_meanwhile) {
     struct owner *from = owner_have(), *to = owner_borrow();
     pthread_t thread;
     owner_lock(from);
-    uint32_t held = from->lock.word;
+    uint32_t held = from->lock->word;
     pthread_create(&thread, NULL, free_first_directly, NULL);
-    while (from->lock.word == held) { /* until it says that somebody waits */
+    while (from->lock->word == held) { /* until it says that somebody waits */
         sched_yield();
     }
     /* As a thief does it. */
