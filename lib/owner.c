@@ -531,7 +531,6 @@ static bool is_mine(const struct owner *owner) {
 
 /* Each page that is written to here is copied: it reads first. */
 void owner_fork_child(void) {
-    size_t pinned = 0;
     uint32_t before = owners.process++;
     for (uint32_t id = owner_count(); id; id--) {
         struct owner *owner = owner_by_id(id);
@@ -543,7 +542,6 @@ void owner_fork_child(void) {
         if (!is_mine(owner)) {
             continue;
         }
-        pinned += magazine_pinned_pages(owner);
         if (atomic_load_explicit(&owner->state, memory_order_relaxed) == before) {
             set_active(owner);
         } else {
@@ -551,5 +549,4 @@ void owner_fork_child(void) {
         }
     }
     atomic_store_explicit(&owners.orphans, owner_count(), memory_order_relaxed);
-    magazine_fork_child(pinned);
 }
