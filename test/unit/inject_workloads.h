@@ -9,7 +9,6 @@
 
 #include "inject.h"
 #include "lock.h"
-#include "meta.h"
 #include "sizeclass.h"
 
 /* --- Blocks: contents, errno, ENOMEM --- */
