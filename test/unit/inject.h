@@ -41,6 +41,9 @@ struct level {
     size_t other_bytes; /* of the space, what is neither zone nor metadata: page map, stacks, the program itself */
 };
 
+/* A life takes a fraction of a second. */
+#define HANG_SECONDS (100 * SUPPORT_SLOWDOWN)
+
 #define CALLS_MAX 8192
 #define FRAMES 12
 
@@ -252,6 +255,9 @@ static inline int inject_run(const struct workload *workload) {
     inject->met = inject->over = inject->space_refused = false;
     pid_t pid = fork();
     MUST(pid >= 0);
+    if (!pid) {
+        alarm(HANG_SECONDS);
+    }
     if (!pid && workload->at_start) {
         char name[] = "/proc/self/exe", fd[16];
         snprintf(fd, sizeof fd, "%d", inject_fd);

@@ -198,6 +198,16 @@ WORKLOAD static void mappings(void) {
     slabmalloc_trim();
 }
 
+/* Into addresses that the page map has no tables for. */
+WORKLOAD static void mappings_grown_far(void) {
+    usual_options();
+    void *room = mmap(NULL, 200 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    take(3 * MIB);
+    MUST(room != MAP_FAILED && !munmap(room, 200 * MIB));
+    resize(0, 150 * MIB);
+    resize(0, 3 * MIB);
+}
+
 /* Behind every mapping lies one that does not give way. */
 WORKLOAD static void mappings_moved(void) {
     usual_options();
@@ -492,6 +502,7 @@ static void a_child_must_end_well(void) {
     pid_t pid = fork();
     MUST(pid >= 0);
     if (!pid) {
+        alarm(HANG_SECONDS);
         child_life();
         _exit(0);
     }
