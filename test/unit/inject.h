@@ -123,8 +123,40 @@ static inline bool refused(enum sys_call call) {
     return now;
 }
 
-/* --- Metadata that is out, counted as it goes through the linker's --wrap --- */
+/* --- What the linker puts in place of the library's own (--wrap) --- */
 
+/* Two nodes, on any machine. */
+static bool two_nodes;
+static unsigned node_here;
+
+uint64_t __real_sys_nodes(void);
+uint64_t __wrap_sys_nodes(void);
+uint64_t __wrap_sys_nodes(void) {
+    uint64_t nodes = __real_sys_nodes();
+    return two_nodes ? nodes | 2 : nodes;
+}
+
+unsigned __real_sys_node(void);
+unsigned __wrap_sys_node(void);
+unsigned __wrap_sys_node(void) {
+    unsigned node = __real_sys_node();
+    return node_here ? node_here : node;
+}
+
+/* Where the next mapping shall lie. */
+static char *next_map_at;
+
+void *__real_sys_map(void *hint, size_t bytes);
+void *__wrap_sys_map(void *hint, size_t bytes);
+void *__wrap_sys_map(void *hint, size_t bytes) {
+    if (next_map_at) {
+        hint = next_map_at;
+        next_map_at = NULL;
+    }
+    return __real_sys_map(hint, bytes);
+}
+
+/* Metadata that is out. */
 static _Atomic size_t metadata_out;
 
 void *__real_meta_alloc(size_t bytes);
