@@ -158,7 +158,8 @@ test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
-test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_nodes,--wrap=sys_node
+test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
+	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
 test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
