@@ -1,5 +1,5 @@
 /* Children of busy parents get a sound, fully usable heap; fork may come at any moment. */
-#include "lock.h"
+#include "lock_wait.h"
 #include "magazine.h"
 #include "mapping.h"
 #include "meta.h"
@@ -312,6 +312,39 @@ Test(fork, can_come_while_this_thread_holds_a_lock) {
     fork_with(mapping_lock());
     fork_with(pagemap_lock());
     fork_with(meta_lock());
+}
+
+static struct lock *locks[256];
+static size_t nlocks;
+
+static void note_lock(struct lock *lock) {
+    MUST(nlocks < COUNT_OF(locks));
+    locks[nlocks++] = lock;
+}
+
+static void fork_once(void) {
+    pid_t pid = guarded_fork();
+    if (!pid) {
+        slabmalloc_free(slabmalloc_malloc(5000));
+        _exit(0);
+    }
+    wait_for(pid);
+}
+
+/* What a lock covers may be in mid-step while another thread holds it. */
+Test(fork, waits_for_every_lock_that_another_thread_holds) {
+    threads_run(3, churn_for_a_while);
+    owner_each_lock(note_lock);
+    zone_each_lock(note_lock);
+    note_lock(mapping_lock());
+    note_lock(pagemap_lock());
+    note_lock(meta_lock());
+    for (size_t i = 0; i < nlocks; i++) {
+        if (i < 2 || i >= NODES_MAX - 1) { /* of the depots' locks the first and the last will do */
+            MUST(waits_for(locks[i], fork_once));
+        }
+    }
+    MUST_BE_SOUND();
 }
 
 static void *drop_slabs(void *arg) {
