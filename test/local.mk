@@ -94,6 +94,7 @@ build_tests = \
 	test/abi/exported_symbols.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
+	test/lint.sh \
 	test/lists.sh
 
 # One line a program: automake knows no patterns.
@@ -176,6 +177,10 @@ AM_TESTS_ENVIRONMENT = \
 	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
 	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
 	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
+
+lint:
+	top_srcdir='$(top_srcdir)' top_builddir='$(top_builddir)' $(top_srcdir)/test/lint.sh
+.PHONY: lint
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
