@@ -132,6 +132,7 @@ build_tests = \
 	test/comparison.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
+	test/lint.sh \
 	test/lists.sh \
 	test/soak/soak_notices_faults.sh
 
@@ -287,6 +288,10 @@ soak: all $(soak_programs) $(preload_programs)
 
 PYTHON3 = python3
 .PHONY: check-long mutation mutation-settings soak
+
+lint:
+	top_srcdir='$(top_srcdir)' top_builddir='$(top_builddir)' $(top_srcdir)/test/lint.sh
+.PHONY: lint
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
