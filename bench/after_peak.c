@@ -86,16 +86,34 @@ static size_t peak_thin(double kept, uint64_t *random) {
     return live;
 }
 
-static int peak_compare(const void *a, const void *b) {
-    const struct peak_object *x = a, *y = b;
-    return (x->data > y->data) - (x->data < y->data);
+static void peak_sift(size_t root, size_t end) {
+    struct peak_object moved = peak_objects[root];
+    for (size_t child; (child = 2 * root + 1) < end; root = child) {
+        child += child + 1 < end && peak_objects[child].data < peak_objects[child + 1].data;
+        if (peak_objects[child].data <= moved.data)
+            break;
+        peak_objects[root] = peak_objects[child];
+    }
+    peak_objects[root] = moved;
 }
 
-/* Pages holding at least one byte of a live object. Sorts the table in place. */
+/* By address. In place: glibc's qsort calls malloc, which would change what is measured. */
+static void peak_sort(void) {
+    for (size_t root = peak_count / 2; root-- > 0;)
+        peak_sift(root, peak_count);
+    for (size_t end = peak_count; end-- > 1;) {
+        struct peak_object largest = peak_objects[0];
+        peak_objects[0] = peak_objects[end];
+        peak_objects[end] = largest;
+        peak_sift(0, end);
+    }
+}
+
+/* Pages holding at least one byte of a live object. Sorts the table. */
 static size_t peak_live_pages(void) {
     uintptr_t next = 0;
     size_t pages = 0;
-    qsort(peak_objects, peak_count, sizeof(*peak_objects), peak_compare);
+    peak_sort();
     for (size_t i = 0; i < peak_count; i++) {
         uintptr_t first = (uintptr_t)peak_objects[i].data >> PAGE_SHIFT;
         uintptr_t last = ((uintptr_t)peak_objects[i].data + peak_objects[i].size - 1) >> PAGE_SHIFT;
@@ -146,14 +164,16 @@ int main(int argc, char **argv) {
     peak_idle(idle);
     peak_print("after idling");
     malloc_trim(0);
-    peak_print("after malloc_trim(0)");
-    printf("%-34s%10.1f MiB\n", "  live bytes", (double)live / 1048576);
-    printf("%-34s%10.1f MiB\n", "  pages with a live byte", (double)(peak_live_pages() << PAGE_SHIFT) / 1048576);
+    peak_print("after malloc_trim");
+    printf("%-34s%10.1f MiB\n", "live bytes", (double)live / 1048576);
+    printf("%-34s%10.1f MiB\n", "pages with a live byte", (double)(peak_live_pages() << PAGE_SHIFT) / 1048576);
     peak_check_contents();
     for (size_t i = 0; i < peak_count; i++)
         free(peak_objects[i].data);
-    peak_print("after freeing everything");
+    peak_print("all freed");
     peak_idle(idle);
-    peak_print("after idling");
+    peak_print("all freed, after idling");
+    malloc_trim(0);
+    peak_print("all freed, after malloc_trim");
     return 0;
 }

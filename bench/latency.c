@@ -1,29 +1,35 @@
 /*
  * latency: how long the slowest operations take.
  *
- *     latency [-t THREADS] [-n THOUSANDS of operations a thread] [-l LIVE blocks a thread]
+ *     latency [-t THREADS] [-g | -s] [-n THOUSANDS of operations a thread] [-l LIVE blocks a thread]
  *
  * Threads replace random members of their live sets (log-uniform 16 bytes to 8 KiB, one in 1000 up to 1 MiB; one block
  * in eight is freed by another thread, through a shared table) and time every malloc and free by the time stamp
- * counter. Without -t: 1, 2, 8 and 64 threads, each count in a fresh process. With more threads than processors the
- * maximum is the scheduler's. The figures include the timer, whose median is printed.
+ * counter. Steady (-s): the live set fills up and stays. Growing (-g): it has room for one block more every fourth
+ * operation, up to the end. Without -s and -g both, without -t 1, 2, 8 and 64 threads, each in a fresh process.
+ *
+ * One line for each heap, thread count and operation: calls recorded, and quantiles in nanoseconds, the timer's own
+ * time included ("timer" is its median). With more threads than processors the maximum is the scheduler's.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Buckets are eighths of powers of two: at most 12.5% wide. */
-enum { SUB_BITS = 3, BUCKETS = 64 << SUB_BITS, THREADS_MAX = 256, SHARED = 512 };
+/* Buckets are 32nds of powers of two: at most 3% wide. */
+enum { SUB_BITS = 5, BUCKETS = 64 << SUB_BITS, THREADS_MAX = 256, SHARED = 512, GROWTH_PERIOD = 4 };
 
 struct latency_histogram {
     uint64_t counts[BUCKETS];
@@ -36,6 +42,7 @@ struct latency_thread {
 };
 
 static unsigned long latency_operations = 1000000, latency_live = 10000;
+static bool latency_growing;
 static void *_Atomic latency_shared[SHARED];
 
 #if defined(__x86_64__)
@@ -131,14 +138,19 @@ static void latency_free(struct latency_thread *thread, void *block) {
     latency_record(&thread->frees, latency_ticks() - start);
 }
 
+static unsigned long latency_slots(unsigned long operations) {
+    return latency_growing ? latency_live + operations / GROWTH_PERIOD : latency_live;
+}
+
 static void *latency_main(void *argument) {
     struct latency_thread *thread = argument;
-    void **live = calloc(latency_live, sizeof(*live));
-    if (live == NULL)
+    size_t bytes = latency_slots(latency_operations) * sizeof(void *);
+    void **live = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (live == MAP_FAILED)
         abort();
     for (unsigned long n = 0; n < latency_operations; n++) {
         uint64_t draw = latency_random(&thread->random);
-        void **slot = &live[(draw >> 32) % latency_live];
+        void **slot = &live[(draw >> 32) % latency_slots(n)];
         void *old = *slot;
         *slot = latency_allocate(thread);
         if (draw % 8 == 0)
@@ -149,12 +161,19 @@ static void *latency_main(void *argument) {
     return NULL;
 }
 
-static void latency_print(const char *name, const struct latency_histogram *histogram, double nanoseconds) {
+static void latency_print_heading(void) {
+    printf("%-8s %7s %-9s %9s %6s %8s %8s %8s %8s %10s\n", "heap", "threads", "operation", "calls", "timer", "p50",
+           "p99", "p99.9", "p99.99", "max");
+}
+
+static void latency_print(unsigned threads, const char *operation, const struct latency_histogram *histogram,
+                          double timer, double nanoseconds) {
     static const double quantiles[] = {0.5, 0.99, 0.999, 0.9999};
-    printf("  %-8s", name);
+    printf("%-8s %7u %-9s %9" PRIu64 " %6.0f", latency_growing ? "growing" : "steady", threads, operation,
+           histogram->total, timer);
     for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
-        printf("%10.0f", latency_quantile(histogram, quantiles[i]) * nanoseconds);
-    printf("%12.0f\n", (double)histogram->largest * nanoseconds);
+        printf(" %8.0f", latency_quantile(histogram, quantiles[i]) * nanoseconds);
+    printf(" %10.0f\n", (double)histogram->largest * nanoseconds);
 }
 
 static void latency_run(unsigned threads) {
@@ -176,52 +195,57 @@ static void latency_run(unsigned threads) {
         latency_merge(&allocations, &states[i].allocations);
         latency_merge(&frees, &states[i].frees);
     }
-    printf("%u threads (timer %.0f ns)\n", threads, latency_quantile(&timer, 0.5) * nanoseconds);
-    printf("  %-8s%10s%10s%10s%10s%12s\n", "ns", "p50", "p99", "p99.9", "p99.99", "max");
-    latency_print("malloc", &allocations, nanoseconds);
-    latency_print("free", &frees, nanoseconds);
+    double overhead = latency_quantile(&timer, 0.5) * nanoseconds;
+    latency_print(threads, "malloc", &allocations, overhead, nanoseconds);
+    latency_print(threads, "free", &frees, overhead, nanoseconds);
 }
 
-/* A fresh process for each count: none starts with the heap of the one before. */
-static int latency_run_apart(unsigned threads) {
+/* A fresh process for each: none starts with the heap of the one before. */
+static int latency_run_apart(unsigned threads, bool growing) {
     int status = 0;
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
+        latency_growing = growing;
+        /* The same total from two threads on, so that 64 threads take no longer than two. */
+        latency_operations = threads > 2 ? 2 * latency_operations / threads : latency_operations;
         latency_run(threads);
         exit(0);
     }
     return child < 0 || waitpid(child, &status, 0) != child || status != 0;
 }
 
+static _Noreturn void latency_usage(void) {
+    fputs("usage: latency [-t THREADS] [-g | -s] [-n THOUSANDS of operations a thread] [-l LIVE blocks a thread]\n",
+          stderr);
+    exit(2);
+}
+
 int main(int argc, char **argv) {
-    static const unsigned counts[] = {1, 2, 8, 64};
-    unsigned threads = 0;
+    static const unsigned all_counts[] = {1, 2, 8, 64};
+    unsigned given = 0, shapes = 0;
     int option, failed = 0;
-    while ((option = getopt(argc, argv, "t:n:l:")) != -1) {
-        unsigned long value = option == '?' ? 0 : strtoul(optarg, NULL, 10);
+    while ((option = getopt(argc, argv, "t:gsn:l:")) != -1) {
+        unsigned long value = optarg == NULL ? 0 : strtoul(optarg, NULL, 10);
         if (option == 't' && value > 0 && value <= THREADS_MAX)
-            threads = (unsigned)value;
+            given = (unsigned)value;
         else if (option == 'n' && value > 0)
             latency_operations = value * 1000;
         else if (option == 'l' && value > 0)
             latency_live = value;
-        else {
-            fputs("usage: latency [-t THREADS] [-n THOUSANDS of operations a thread] [-l LIVE blocks a thread]\n",
-                  stderr);
-            return 2;
-        }
+        else if (option == 's' || option == 'g')
+            shapes |= option == 'g' ? 2 : 1;
+        else
+            latency_usage();
     }
-    if (threads > 0) {
-        latency_run(threads);
-        return 0;
-    }
-    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        /* The same total from two threads on, so that 64 threads take no longer than two. */
-        unsigned long all = latency_operations;
-        latency_operations = counts[i] > 2 ? 2 * all / counts[i] : all;
-        failed |= latency_run_apart(counts[i]);
-        latency_operations = all;
+    latency_print_heading();
+    for (unsigned growing = 0; growing < 2; growing++) {
+        if (shapes != 0 && (shapes & 1u << growing) == 0)
+            continue;
+        if (given > 0)
+            failed |= latency_run_apart(given, growing);
+        for (size_t i = 0; given == 0 && i < sizeof(all_counts) / sizeof(all_counts[0]); i++)
+            failed |= latency_run_apart(all_counts[i], growing);
     }
     return failed;
 }

@@ -22,11 +22,15 @@ bench_workloads = \
 # Programs about memory and latency, which bench/compare runs with --run.
 bench_probes = \
 	bench/after_peak \
+	bench/consumer \
+	bench/huge_blocks \
 	bench/huge_coverage \
 	bench/idle_threads \
 	bench/latency
 bench_after_peak_SOURCES = bench/after_peak.c bench/memory_probe.h
 bench_after_peak_LDADD = -lm
+bench_consumer_SOURCES = bench/consumer.c bench/memory_probe.h
+bench_huge_blocks_SOURCES = bench/huge_blocks.c bench/memory_probe.h
 bench_huge_coverage_SOURCES = bench/huge_coverage.c bench/memory_probe.h
 bench_idle_threads_SOURCES = bench/idle_threads.c bench/memory_probe.h
 
@@ -70,4 +74,5 @@ bench: all $(bench_programs) bench/libempty.la
 # Scripts and headers; the programs' sources are distributed as such. Never
 # whole folders, which "make dist" would take from the build folder.
 EXTRA_DIST += bench/compare $(wildcard $(srcdir)/bench/*.md) \
+	$(wildcard $(srcdir)/bench/harness/*.py) \
 	$(wildcard $(addprefix $(srcdir)/bench/workloads/*., h js lua md pl py sh))

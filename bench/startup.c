@@ -27,7 +27,7 @@
 #include <time.h>
 
 enum { VARIANTS_MAX = 16, SPAWNS_MAX = 10000, MEMORY_RUNS = 15 };
-enum { LIMIT_MICROSECONDS = 150, LIMIT_ANONYMOUS_KIB = 96, LIMIT_PEAK_KIB = 300 };
+enum { LIMIT_MICROSECONDS = 100, LIMIT_ANONYMOUS_KIB = 64, LIMIT_PEAK_KIB = 250 };
 
 struct startup_variant {
     const char *name, *library;

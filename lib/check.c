@@ -1,7 +1,22 @@
 #include "check.h"
 
+#include "magazine.h"
+#include "mapping.h"
 #include "owner.h"
+#include "remote.h"
+#include "run.h"
 #include "zone.h"
+
+/* --- Owners --- */
+
+static bool has_tags(const struct slab *slab, uint32_t tag) {
+    for (size_t i = 0; i < slab->npages; i++) {
+        if (pagemap_tag((void *)(slab->base + (i << PAGE_SHIFT))) != tag) {
+            return false;
+        }
+    }
+    return true;
+}
 
 static const char *check_list(const struct owner *owner, unsigned class, unsigned bin, size_t *nslabs) {
     const struct slab *head = owner->cache[class].list[bin], *prev = head ? head->prev : NULL;
@@ -15,8 +30,7 @@ static const char *check_list(const struct owner *owner, unsigned class, unsigne
         if (slab->bin != bin || (bin != SLAB_HELD && (full != (bin == SLAB_FULL) || empty != (bin == SLAB_EMPTY)))) {
             return "a slab is in the list of another state";
         }
-        if (slab->owner != owner || slab->class != class ||
-            pagemap_tag((void *)slab->base) != (owner_tag(owner) | class)) {
+        if (slab_owner(slab) != owner || slab->class != class || !has_tags(slab, owner_tag(owner) | class)) {
             return "a slab is listed by another owner or class than its tags say";
         }
         if (slab->prev != prev) {
@@ -30,57 +44,26 @@ static const char *check_list(const struct owner *owner, unsigned class, unsigne
     return *nslabs - before == owner->cache[class].count[bin] ? NULL : "a slab list's count is wrong";
 }
 
+static const char *check_class(const struct owner *owner, unsigned class) {
+    size_t nslabs = 0;
+    for (unsigned bin = 0; bin < SLAB_BINS; bin++) {
+        const char *broken = check_list(owner, class, bin, &nslabs);
+        if (broken) {
+            return broken;
+        }
+    }
+    return nslabs == owner->cache[class].nslabs ? NULL : "an owner's slab count differs from its lists";
+}
+
 static const char *check_owner(const struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        size_t nslabs = 0;
-        for (unsigned bin = 0; bin < SLAB_BINS; bin++) {
-            const char *broken = check_list(owner, class, bin, &nslabs);
-            if (broken) {
-                return broken;
-            }
-        }
-        if (nslabs != owner->cache[class].nslabs) {
-            return "an owner's slab count differs from its lists";
-        }
+    const char *broken = owner->emptied ? "slabs taken out of the lists were not given back" : NULL;
+    for (unsigned class = 0; class < CLASS_COUNT && !broken; class ++) {
+        broken = check_class(owner, class);
     }
-    return NULL;
+    return broken ? broken : run_cache_check(owner);
 }
 
-/* Every page of the zone is free, isolated, of a slab or of a run. */
-struct page_sum {
-    const struct zone *zone;
-    size_t free_pages, mapped_pages;
-};
-
-static bool sum_block(uintptr_t pfn, struct block *block, void *arg) {
-    struct page_sum *sum = arg;
-    if (block_zone(block) != sum->zone->index + 1u) {
-        return true;
-    }
-    sum->mapped_pages += BLOCK_PAGES;
-    for (size_t i = 0; i < BLOCK_PAGES; i++) {
-        struct page page = page_peek(pagemap_page(pfn + i));
-        if (page.state == PAGE_FREE) {
-            sum->free_pages += (size_t)1 << page.order;
-        }
-    }
-    return true;
-}
-
-static const char *check_zone(struct zone *zone) {
-    const char *broken = buddy_check(&zone->buddy);
-    if (broken) {
-        return broken;
-    }
-    struct page_sum sum = {.zone = zone};
-    pagemap_each_block(sum_block, &sum);
-    if (sum.mapped_pages != zone->mapped_pages) {
-        return "a zone's mapped pages differ from its pageblocks";
-    }
-    return sum.free_pages == zone->buddy.free_pages ? NULL : "a zone's free pages differ from the page map";
-}
-
-const char *check_all(void) {
+static const char *check_owners(void) {
     const char *broken = NULL;
     for (uint32_t id = 1; id <= owner_count() && !broken; id++) {
         struct owner *owner = owner_by_id(id);
@@ -88,10 +71,126 @@ const char *check_all(void) {
         broken = check_owner(owner);
         owner_unlock(owner);
     }
+    return broken;
+}
+
+/* What only its own thread may look at. */
+static const char *check_own(const struct owner *self) {
+    const char *broken = magazine_check(self);
+    return broken ? broken : remote_check(self);
+}
+
+/* --- Zones --- */
+
+/* Every page of a zone is one thing: of a free block, isolated, of a slab, or of a run. Those that are none of these
+ * are between two: with a thread that just got them, or is about to give them back. */
+struct page_sum {
+    const struct zone *zone;
+    size_t mapped, free, isolated;
+    const char *broken;
+};
+
+/* The pages behind the first one of something belong to nothing else. */
+static bool is_body(uintptr_t pfn, size_t npages) {
+    for (size_t i = 1; i < npages; i++) {
+        struct page page = page_peek(pagemap_page(pfn + i));
+        if (page.state != PAGE_BODY && page.state != PAGE_NONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* No page of a free block can be taken for a live object's. */
+static bool is_dead(uintptr_t pfn, size_t npages) {
+    for (size_t i = 0; i < npages; i++) {
+        uint32_t tag = pagemap_tag(pfn_pointer(pfn + i));
+        if (tag != TAG_FOREIGN && tag != TAG_FREED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Counts what begins at PFN; returns its pages. */
+static size_t sum_one(struct page_sum *sum, uintptr_t pfn, size_t left) {
+    struct page page = page_peek(pagemap_page(pfn));
+    size_t npages = 1;
+    switch (page.state) {
+    case PAGE_FREE:
+        npages = (size_t)1 << page.order;
+        sum->free += npages;
+        if (!is_dead(pfn, npages)) {
+            sum->broken = "a free page has the tag of a live one";
+        }
+        break;
+    case PAGE_ISOLATED:
+        npages = (size_t)1 << page.order;
+        sum->isolated += npages;
+        break;
+    case PAGE_RUN:
+        npages = page.link;
+        break;
+    case PAGE_MAPPING:
+        sum->broken = "a page of a zone says it is an own mapping's";
+        break;
+    default:
+        break;
+    }
+    if (!npages || npages > left || !is_body(pfn, npages)) {
+        sum->broken = "two things share a page";
+        return left;
+    }
+    return npages;
+}
+
+static bool sum_block(uintptr_t pfn, struct block *block, void *arg) {
+    struct page_sum *sum = arg;
+    if (block_zone(block) != sum->zone->index + 1u) {
+        return true;
+    }
+    sum->mapped += BLOCK_PAGES;
+    for (size_t i = 0; i < BLOCK_PAGES && !sum->broken;) {
+        i += sum_one(sum, pfn + i, BLOCK_PAGES - i);
+    }
+    return !sum->broken;
+}
+
+static const char *check_zone(const struct zone *zone) {
+    const char *broken = buddy_check(&zone->buddy);
+    if (broken) {
+        return broken;
+    }
+    struct page_sum sum = {.zone = zone};
+    pagemap_each_block(sum_block, &sum);
+    if (sum.broken) {
+        return sum.broken;
+    }
+    if (sum.mapped != zone->mapped_pages) {
+        return "a zone's mapped pages differ from its pageblocks";
+    }
+    if (sum.isolated != zone->isolated_pages) {
+        return "a zone's isolated pages differ from the page map";
+    }
+    return sum.free == zone->buddy.free_pages ? NULL : "a zone's free pages differ from the page map";
+}
+
+static const char *check_zones(void) {
+    const char *broken = NULL;
     for (struct zone *zone = zone_next(NULL); zone && !broken; zone = zone_next(zone)) {
         lock_take(&zone->lock);
         broken = check_zone(zone);
         lock_drop(&zone->lock);
     }
     return broken;
+}
+
+const char *check_all(void) {
+    owner_settle();
+    const struct owner *self = owner_have();
+    const char *broken = check_owners();
+    broken = broken || !self ? broken : check_own(self);
+    broken = broken ? broken : owner_check_idle();
+    broken = broken ? broken : check_zones();
+    return broken ? broken : mapping_check();
 }

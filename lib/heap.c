@@ -163,24 +163,33 @@ static void check_page_start(const void *p) {
     }
 }
 
+/* An object of a slab: ours, and its magazine full or with P on top, or another owner's. */
+static void free_object(struct owner *owner, uint32_t tag, void *p) {
+    uint32_t class = owner ? tag ^ owner_tag(owner) : CLASS_COUNT;
+    if (class < CLASS_COUNT) {
+        magazine_push_slow(owner, class, p);
+    } else {
+        remote_free(owner, tag, p);
+    }
+}
+
 void heap_free_slow(void *p) {
     uint32_t tag = pagemap_tag(p);
     bool object = tag >> TAG_CLASS_BITS;
+    struct owner *owner = owner_have();
+    if (object && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
+        return;
+    }
     if (!object && tag != TAG_RUN && tag != TAG_MAPPING) {
         free_of_nothing(p, tag);
         return;
     }
-    struct owner *owner = heap_owner();
+    owner = heap_owner();
     if (likely(owner != NULL)) {
         owner = heap_tick(owner);
     }
     if (object) {
-        uint32_t class = owner ? tag ^ owner_tag(owner) : CLASS_COUNT;
-        if (class < CLASS_COUNT) {
-            magazine_push_slow(owner, class, p);
-        } else {
-            remote_free(owner, tag, p);
-        }
+        free_object(owner, tag, p);
         return;
     }
     check_page_start(p);
@@ -264,15 +273,16 @@ void *heap_realloc(void *p, size_t bytes) {
 
 bool heap_trim(void) {
     struct owner *owner = heap_owner();
-    owner_bury();
     if (owner) {
         run_cache_flush(owner);
         remote_flush(owner);
         magazine_flush(owner, false);
     }
     for (uint32_t id = 1; id <= owner_count(); id++) {
+        remote_return_inbox(owner_by_id(id));
+    }
+    for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *each = owner_by_id(id);
-        remote_return_inbox(each);
         owner_lock(each);
         owner_drop_empty_slabs(each);
         owner_unlock(each);

@@ -33,3 +33,8 @@ libslabcore_la_SOURCES = \
 	lib/zone.c lib/zone.h
 
 pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h
+
+if COVERAGE
+libslabcore_la_SOURCES += test/coverage/dump.c
+libslabcore_la_LIBADD = $(COVERAGE_LIBS)
+endif

@@ -21,7 +21,7 @@
 #define CAPACITY_MAX 511
 #define BATCH_FIRST 4
 #define BATCH_MAX 64
-#define BATCH_BYTES ((size_t)8 << 10)
+#define BATCH_BYTES ((size_t)32 << 10)
 
 /* The pages that all magazines may pin: this many, and a share of the heap. */
 #define BUDGET_PAGES (((size_t)64 << 20) >> PAGE_SHIFT)
@@ -36,6 +36,7 @@ const struct magazines magazines_none = {
 
 __thread struct magazines *magazines_self = MAGAZINES_NONE;
 
+/* After fork in a signal handler that interrupted its owner's thread this may be a few pages off, and below zero. */
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
@@ -43,9 +44,10 @@ static size_t pages_pinned(unsigned class, size_t nobjects) {
 }
 
 static bool budget_take(unsigned class, size_t nobjects) {
-    size_t budget = BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE;
+    ptrdiff_t budget = (ptrdiff_t)(BUDGET_PAGES + (region_footprint() >> PAGE_SHIFT) / BUDGET_SHARE);
     size_t pages = pages_pinned(class, nobjects);
-    if (atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed) + pages <= budget) {
+    size_t before = atomic_fetch_add_explicit(&pinned_pages, pages, memory_order_relaxed);
+    if ((ptrdiff_t)(before + pages) <= budget) {
         return true;
     }
     atomic_fetch_sub_explicit(&pinned_pages, pages, memory_order_relaxed);
@@ -96,7 +98,7 @@ void magazine_init(struct owner *owner) {
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
     size_t old = owner->cache[class].capacity, most = capacity_max(class);
-    size_t grown = old ? 2 * old + 1 : min_size(CAPACITY_FIRST, most);
+    size_t grown = old ? 2 * old + 1 : min_size(max_size(CAPACITY_FIRST, owner->cache[class].before), most);
     if (grown <= old || grown > most || !budget_take(class, grown - old)) {
         return false;
     }
@@ -122,10 +124,12 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
         return;
     }
     void **base = magazine_base(owner, class);
+    budget_return(class,
+                  capacity); /* first: a fork child, which counts again, may then count too much, never too little */
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
     owner->cache[class].batch = 0;
+    owner->cache[class].before = (uint16_t)(capacity / 2);
     meta_free(base, slots_bytes(capacity));
-    budget_return(class, capacity);
 }
 
 /* Up to N objects of own slabs into the end of OUT, first to be used last. With the lock. */
@@ -142,7 +146,6 @@ static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, s
 }
 
 static struct slab *slab_for(struct owner *owner, unsigned class) {
-    owner_bury();
     struct slab *slab = owner_steal_slab(owner, class);
     if (slab) {
         return slab;
@@ -191,13 +194,13 @@ static size_t next_batch(struct owner *owner, unsigned class) {
 
 void *magazine_refill(struct owner *owner, unsigned class) {
     struct magazine *m = &owner->magazines.of[class];
-    if (atomic_load_explicit(&owner->inbox, memory_order_relaxed)) {
-        remote_receive(owner);
+    while (unlikely(remote_waits(owner)) && remote_receive(owner)) {
+        void *received = magazine_pop_from(m);
+        if (received) {
+            return received;
+        }
     }
-    void *received = magazine_pop_from(m);
-    if (received) {
-        return received;
-    }
+    owner->cache[class].missed = true;
     size_t batch = next_batch(owner, class);
     if (!batch) {
         return magazine_take_one(owner, class);
@@ -216,19 +219,10 @@ void *magazine_refill(struct owner *owner, unsigned class) {
 static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     struct magazine *m = &owner->magazines.of[class];
     void **slots = magazine_base(owner, class) + 1;
-    struct slab *slab = NULL;
     owner_lock(owner);
-    for (size_t i = 0; i < n; i++) {
-        struct slab *of = slab_of(slots[i]);
-        if (of != slab) {
-            if (slab) {
-                owner_file_slab(owner, slab);
-            }
-            slab = of;
-        }
-        slab_give(slab, slots[i]);
-    }
-    if (slab) {
+    for (size_t i = 0; i < n;) {
+        struct slab *slab = slab_of(slots[i]);
+        i += slab_give(slab, slots + i, n - i);
         owner_file_slab(owner, slab);
     }
     owner_unlock(owner);
@@ -237,14 +231,27 @@ static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     magazine_set_top(m, m->top - n);
 }
 
-bool magazine_try_push(struct owner *owner, unsigned class, void *p) {
-    struct magazine *m = &owner->magazines.of[class];
+static bool try_push(struct magazine *m, void *p) {
     if (m->top == m->limit) {
         return false;
     }
     m->top[1] = p;
     magazine_set_top(m, m->top + 1);
     return true;
+}
+
+bool magazine_put(struct owner *owner, unsigned class, void *p) {
+    struct magazine *m = &owner->magazines.of[class];
+    return try_push(m, p) || (magazine_grow(owner, class) && try_push(m, p));
+}
+
+/* More room would have saved something only if the magazine ran empty since it was last full: a program that frees what
+ * it will not ask for again fills no larger magazines. */
+static bool magazine_grow_if_it_pays(struct owner *owner, unsigned class) {
+    struct owner_cache *cache = &owner->cache[class];
+    bool pays = cache->missed || !cache->capacity;
+    cache->missed = false;
+    return pays && magazine_grow(owner, class);
 }
 
 void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
@@ -258,13 +265,13 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
         fault_pointer("double free", p);
     }
     owner->cache[class].batch /= 2; /* a run of frees: the next misses are not consecutive */
-    if (m->top == m->limit && !magazine_grow(owner, class)) {
+    if (m->top == m->limit && !magazine_grow_if_it_pays(owner, class)) {
         size_t count = magazine_count(owner, class);
         magazine_drain(owner, class, count - count / 2);
     }
-    if (!magazine_try_push(owner, class, p)) {
+    if (!try_push(m, p)) {
         owner_lock(owner);
-        slab_give(slab, p);
+        slab_give(slab, &p, 1);
         owner_file_slab(owner, slab);
         owner_unlock(owner);
     }
@@ -282,11 +289,15 @@ void magazine_flush(struct owner *owner, bool release) {
     }
 }
 
-void magazine_fork_child(const struct owner *self) {
+size_t magazine_pinned_pages(const struct owner *owner) {
     size_t pinned = 0;
-    for (unsigned class = 0; self && class < CLASS_COUNT; class ++) {
-        pinned += pages_pinned(class, self->cache[class].capacity);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        pinned += pages_pinned(class, owner->cache[class].capacity);
     }
+    return pinned;
+}
+
+void magazine_fork_child(size_t pinned) {
     atomic_store_explicit(&pinned_pages, pinned, memory_order_relaxed);
 }
 
@@ -296,4 +307,38 @@ void magazine_abandon(struct owner *owner) {
         owner->cache[class].capacity = 0;
         owner->cache[class].batch = 0;
     }
+}
+
+static bool is_out(const void *p) {
+    const struct slab *slab = slab_of(p);
+    long index = slab_index(slab, p);
+    return index >= 0 && !slab_is_free(slab, (size_t)index);
+}
+
+static const char *check_objects(const struct owner *owner, unsigned class) {
+    void **base = magazine_base(owner, class), **top = owner->magazines.of[class].top;
+    if (*base || top < base || top > owner->magazines.of[class].limit) {
+        return "a magazine is not between its NULL and its limit";
+    }
+    for (void **slot = base + 1; slot <= top; slot++) {
+        if (pagemap_tag(*slot) != (owner_tag(owner) | class)) {
+            return "an object in a magazine is another owner's or class's";
+        }
+        if (!is_out(*slot)) {
+            return "an object in a magazine is in its slab too";
+        }
+    }
+    return NULL;
+}
+
+const char *magazine_check(const struct owner *owner) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        const char *broken = check_objects(owner, class);
+        if (broken) {
+            return broken;
+        }
+    }
+    size_t pinned = magazine_pinned_pages(owner);
+    return pinned <= atomic_load_explicit(&pinned_pages, memory_order_relaxed) ? NULL
+                                                                               : "magazines exceed what was budgeted";
 }

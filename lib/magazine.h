@@ -62,8 +62,8 @@ void *magazine_take_one(struct owner *owner, unsigned class);
 /* P is OWNER's object of CLASS and its magazine is full, or has P on top: grows or drains it, or aborts. */
 void magazine_push_slow(struct owner *owner, unsigned class, void *p);
 
-/* P goes on its magazine unless that is full. */
-bool magazine_try_push(struct owner *owner, unsigned class, void *p);
+/* P, one of OWNER's objects of CLASS, goes on its magazine, which grows if it may; false: it is full. */
+bool magazine_put(struct owner *owner, unsigned class, void *p);
 
 /* Everything in OWNER's magazines goes back to the slabs; with RELEASE the slots are freed too. */
 void magazine_flush(struct owner *owner, bool release);
@@ -71,11 +71,17 @@ void magazine_flush(struct owner *owner, bool release);
 /* Objects in OWNER's magazine of CLASS (exact for the calling thread's own, a guess for others'). */
 size_t magazine_count(const struct owner *owner, unsigned class);
 
+/* What is in OWNER's magazines is out of its slabs, and in the budget? Names the first broken rule, else NULL. By its
+ * own thread. */
+const char *magazine_check(const struct owner *owner);
+
 /* In a fork child: OWNER's magazines are as another thread left them in mid-step; forget objects and slots. */
 void magazine_abandon(struct owner *owner);
 
-/* In a fork child: only SELF's magazines (NULL: none) still count against the budget. */
-void magazine_fork_child(const struct owner *self);
+/* In a fork child: the magazines that still count against the budget pin so many pages. */
+void magazine_fork_child(size_t pinned);
+
+size_t magazine_pinned_pages(const struct owner *owner);
 
 /* Magazines of no slots, for a new owner. */
 void magazine_init(struct owner *owner);

@@ -340,6 +340,40 @@ struct mapping_totals mapping_totals(void) {
     return totals;
 }
 
+static bool overlaps_another(const struct extent *extent) {
+    for (const struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
+        if (e != extent && e->npages && e->pfn < extent->pfn + extent->npages && extent->pfn < e->pfn + e->npages) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* With the lock. */
+static const char *check_cache(void) {
+    size_t npages = 0;
+    for (const struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
+        if (!e->npages) {
+            continue;
+        }
+        if (overlaps_another(e)) {
+            return "two cached mappings overlap";
+        }
+        if (pagemap_tag(pfn_pointer(e->pfn)) == TAG_MAPPING) {
+            return "a cached mapping has the tag of a live one";
+        }
+        npages += e->npages;
+    }
+    return npages == cache.pages ? NULL : "the mapping cache's pages differ from its sum";
+}
+
+const char *mapping_check(void) {
+    lock_take(&cache.lock);
+    const char *broken = check_cache();
+    lock_drop(&cache.lock);
+    return broken;
+}
+
 struct lock *mapping_lock(void) {
     return &cache.lock;
 }

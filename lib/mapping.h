@@ -43,6 +43,9 @@ struct mapping_totals {
 };
 struct mapping_totals mapping_totals(void);
 
+/* The cache's extents are disjoint, dead and add up? Names the first broken rule, else NULL. */
+const char *mapping_check(void);
+
 struct lock *mapping_lock(void);
 
 #endif

@@ -16,7 +16,8 @@ void pagemap_init(void) {
 void pagemap_set_tags(uintptr_t pfn, size_t npages, uint32_t tag) {
     _Atomic uint32_t *at = &pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)];
     for (size_t i = 0; i < npages; i++) {
-        atomic_store_explicit(&at[i], tag, memory_order_relaxed);
+        /* Release: who reads the id of a new owner that stole the slab finds the owner by it. */
+        atomic_store_explicit(&at[i], tag, memory_order_release);
     }
 }
 

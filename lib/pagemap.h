@@ -40,6 +40,7 @@
 #define ROOT_SIZE ((size_t)1 << (ADDRESS_BITS - PAGE_SHIFT - LEAF_SHIFT))
 
 #define TAG_CLASS_BITS 8
+#define TAG_CLASS_MASK (((uint32_t)1 << TAG_CLASS_BITS) - 1)
 
 /* Tags of pages that hold no slab object; owner part 0. */
 enum tag_kind {

@@ -23,7 +23,8 @@ size_t reclaim_slabs(bool all);
 /* Pages in slabs that are more than half free, in all owners: an estimate, without locks. */
 size_t reclaim_sparse_pages(void);
 
-/* In a fork child of a thread that was not in the library: slabs that other threads held are filed again. */
+/* In a fork child of a thread that was not in the library: slabs that other threads held are filed again, and what
+ * had been received goes into its slabs. */
 void reclaim_fork_child(void);
 
 #endif

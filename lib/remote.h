@@ -16,7 +16,7 @@
  * them.
  *
  * Ordering: a releasing owner first says idle, then empties its inbox; a sender first pushes, then reads the
- * state. Both sequentially consistent, so at least one of the two sees the other.
+ * state. All four sequentially consistent, so at least one of the two sees the other.
  */
 #ifndef SLABMALLOC_REMOTE_H
 #define SLABMALLOC_REMOTE_H
@@ -35,14 +35,41 @@ struct remote_magazine {
 };
 _Static_assert(sizeof(struct remote_magazine) == 512, "a remote magazine is 512 bytes");
 
+/* P, whose page says TAG, another owner's, joins the magazine SELF gathers for that owner. False: there is none, it is
+ * nearly full, or P is not an object or was freed just before: remote_free. */
+static inline bool remote_gather(struct owner *self, uint32_t tag, void *p) {
+    uint32_t id = tag >> TAG_CLASS_BITS, class = tag & TAG_CLASS_MASK;
+    struct remote_magazine *m = self->open[id & (REMOTE_WAYS - 1)];
+    if (!m || m->owner != id || m->count == REMOTE_OBJECTS - 1 || !slab_may_start(p, class)) {
+        return false;
+    }
+    uint32_t granules = m->granules + sizeclass_granules[class];
+    if (granules >= REMOTE_BYTES / CLASS_GRANULE || (m->count && m->object[m->count - 1] == p)) {
+        return false;
+    }
+    m->granules = (uint16_t)granules;
+    m->object[m->count++] = p;
+    return true;
+}
+
 /* SELF (NULL: a thread without owner) frees P, whose page says TAG, another owner's. */
 void remote_free(struct owner *self, uint32_t tag, void *p);
 
-/* Pours SELF's inbox into its magazines. By its own thread. */
-void remote_receive(struct owner *self);
+/* Something waits to be received. */
+static inline bool remote_waits(const struct owner *self) {
+    return atomic_load_explicit(&self->inbox, memory_order_relaxed) ||
+           atomic_load_explicit(&self->received, memory_order_relaxed);
+}
+
+/* Pours one remote magazine of those that were sent to SELF into its magazines; false: there is none. By its own
+ * thread. */
+bool remote_receive(struct owner *self);
 
 /* Sends everything SELF is still gathering. By its own thread. */
 void remote_flush(struct owner *self);
+
+/* What SELF gathers are objects out of slabs? Names the first broken rule, else NULL. By its own thread. */
+const char *remote_check(const struct owner *self);
 
 /* Puts everything in OWNER's inbox back into slabs. By a thread that does not hold its lock. */
 void remote_return_inbox(struct owner *owner);

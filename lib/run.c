@@ -39,6 +39,7 @@ static uintptr_t cache_take(struct owner *owner, size_t npages) {
     owner_unlock(owner);
     size_t have = pfn ? pagemap_page(pfn)->link : 0;
     if (have > npages) {
+        run_mark(pfn, npages); /* before its tail is seen to be free */
         zone_free(pfn + npages, have - npages, have - npages);
     }
     return pfn;
@@ -118,6 +119,21 @@ void run_free(struct owner *owner, void *p) {
         return;
     }
     run_release(pfn, npages);
+}
+
+const char *run_cache_check(const struct owner *owner) {
+    size_t npages = 0;
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        uintptr_t pfn = owner->run_cache[i];
+        if (!pfn) {
+            continue;
+        }
+        if (pagemap_tag(pfn_pointer(pfn)) != TAG_RUN_CACHED || pagemap_page(pfn)->state != PAGE_RUN) {
+            return "what is in a run cache is not marked so";
+        }
+        npages += pagemap_page(pfn)->link;
+    }
+    return npages == owner->run_cache_pages ? NULL : "a run cache's pages differ from its sum";
 }
 
 bool run_resize(void *p, size_t npages) {

@@ -33,4 +33,7 @@ bool run_resize(void *p, size_t npages);
 /* By any thread, without the owner's lock. */
 void run_cache_flush(struct owner *owner);
 
+/* What is in OWNER's run cache is what its tags and sum say? Names the first broken rule, else NULL. With its lock. */
+const char *run_cache_check(const struct owner *owner);
+
 #endif

@@ -16,6 +16,8 @@
 #define CLASS_GRANULE 16
 
 extern const uint8_t sizeclass_table[SLAB_MAX / CLASS_GRANULE + 1];
+extern const uint16_t sizeclass_granules[CLASS_COUNT];   /* object sizes, in CLASS_GRANULE */
+extern const uint32_t sizeclass_reciprocal[CLASS_COUNT]; /* ceil(2^32 / object size) */
 
 /* The class of a request of BYTES <= SLAB_MAX. */
 static inline unsigned sizeclass_of(size_t bytes) {
@@ -23,11 +25,14 @@ static inline unsigned sizeclass_of(size_t bytes) {
 }
 
 static inline size_t sizeclass_bytes(unsigned class) {
-    if (class < 16) {
-        return (class + 1) * (size_t)CLASS_GRANULE;
-    }
-    unsigned doubling = (class - 16) / 8, step = (class - 16) % 8;
-    return ((size_t)256 << doubling) + (step + 1) * ((size_t)32 << doubling);
+    return (size_t)sizeclass_granules[class] * CLASS_GRANULE;
+}
+
+/* OFFSET, less than 256 KiB, is a multiple of the object size. (Exact: its product with the reciprocal's error stays
+ * below 2^32.) */
+static inline bool sizeclass_divides(unsigned class, uint32_t offset) {
+    uint32_t index = (uint32_t)((uint64_t)offset * sizeclass_reciprocal[class] >> 32);
+    return index * sizeclass_granules[class] * CLASS_GRANULE == offset;
 }
 
 /* The smallest class for BYTES whose objects are aligned to ALIGN (a power of two up to a page), or

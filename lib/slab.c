@@ -90,25 +90,27 @@ static void free_word_set(struct slab *slab, size_t word, uint64_t bits) {
 }
 
 size_t slab_take(struct slab *slab, void **out, size_t n) {
-    size_t left = min_size(n, slab->nfree), taken = left, first = SIZE_MAX, last = 0;
+    size_t left = min_size(n, slab->nfree), taken = left, word = 0, index = 0;
+    if (!taken) {
+        return 0;
+    }
+    while (!slab->free[word]) {
+        word++;
+    }
+    size_t first = word * 64 + (size_t)__builtin_ctzll(slab->free[word]);
     void **at = out + n;
-    for (size_t word = 0; left; word++) {
+    for (; left; word++) {
         uint64_t bits = slab->free[word];
-        while (bits && left) {
-            last = word * 64 + (size_t)__builtin_ctzll(bits);
-            first = min_size(first, last);
-            *--at = (void *)(slab->base + last * slab->bytes);
-            bits &= bits - 1;
-            left--;
+        for (; bits && left; left--, bits &= bits - 1) {
+            index = word * 64 + (size_t)__builtin_ctzll(bits);
+            *--at = (void *)(slab->base + index * slab->bytes);
         }
         free_word_set(slab, word, bits);
     }
     slab->nfree -= (uint16_t)taken;
-    if (taken) {
-        /* What lies between the first and the last is out, before or since. */
-        slab->touched |= objects_mask(slab, first, last);
-        slab->idle = 0;
-    }
+    /* What lies between the first and the last is out, before or since. */
+    slab->touched |= objects_mask(slab, first, index);
+    slab->idle = 0;
     return taken;
 }
 
@@ -141,42 +143,68 @@ uint64_t slab_holes(const struct slab *slab) {
     return holes;
 }
 
-void slab_give(struct slab *slab, void *p) {
-    long index = slab_index(slab, p);
-    if (unlikely(index < 0)) {
-        fault_pointer("free of a pointer inside an object", p);
+size_t slab_give(struct slab *slab, void *const *objects, size_t n) {
+    uint64_t reciprocal = slab->reciprocal, span = (uint64_t)slab->npages << PAGE_SHIFT;
+    size_t at = SIZE_MAX, i = 0;
+    uint64_t bits = 0;
+    for (; i < n; i++) {
+        uint64_t offset = (uintptr_t)objects[i] - slab->base;
+        if (offset >= span) {
+            break;
+        }
+        uint64_t index = offset * reciprocal >> 40, bit = (uint64_t)1 << index % 64;
+        if (unlikely(index >= slab->nobjects || index * slab->bytes != offset)) {
+            fault_pointer("free of a pointer inside an object", objects[i]);
+        }
+        if (index / 64 != at) {
+            if (i) {
+                free_word_set(slab, at, bits);
+            }
+            at = index / 64;
+            bits = slab->free[at];
+        }
+        if (unlikely(bits & bit)) {
+            fault_pointer("double free", objects[i]);
+        }
+        bits |= bit;
     }
-    size_t word = (size_t)index / 64;
-    uint64_t bit = (uint64_t)1 << (index % 64);
-    if (unlikely(slab->free[word] & bit)) {
-        fault_pointer("double free", p);
+    if (i) {
+        free_word_set(slab, at, bits);
     }
-    free_word_set(slab, word, slab->free[word] | bit);
-    slab->nfree++;
+    slab->nfree += (uint16_t)i;
+    return i;
 }
 
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag) {
-    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELAXED);
+    __atomic_store_n(&slab->owner, owner, __ATOMIC_RELEASE); /* for slab_owner */
     pagemap_set_tags(slab->base >> PAGE_SHIFT, slab->npages, tag | slab->class);
 }
 
-const char *slab_check(const struct slab *slab) {
-    size_t nfree = 0;
-    for (size_t i = 0; i < SLAB_OBJECTS_MAX / 64; i++) {
-        nfree += (size_t)__builtin_popcountll(slab->free[i]);
-    }
-    if (nfree != slab->nfree || nfree > slab->nobjects) {
-        return "a slab's free count differs from its bitmap";
-    }
-    for (size_t i = 0; i < slab->nobjects; i++) {
-        if (!slab_is_free(slab, i) && objects_mask(slab, i, i) & ~slab->touched) {
-            return "an object that is out lies on a page that was not touched";
-        }
-    }
+static const char *check_pages(const struct slab *slab) {
+    uintptr_t pfn = slab->base >> PAGE_SHIFT;
     for (size_t i = 0; i < slab->npages; i++) {
-        if (slab_of((char *)slab->base + (i << PAGE_SHIFT)) != slab) {
+        const struct page *page = pagemap_page(pfn + i);
+        if (page->state != PAGE_SLAB || page->link != (uintptr_t)slab || page->extra != i) {
             return "a page of a slab does not point to it";
         }
     }
     return NULL;
+}
+
+const char *slab_check(const struct slab *slab) {
+    size_t nfree = 0, bytes = sizeclass_bytes(slab->class);
+    if (slab->bytes != bytes || slab->nobjects != min_size((slab->npages << PAGE_SHIFT) / bytes, SLAB_OBJECTS_MAX)) {
+        return "a slab's size does not follow from its class and pages";
+    }
+    for (size_t i = 0; i < SLAB_OBJECTS_MAX; i++) {
+        bool is_free = slab_is_free(slab, i);
+        nfree += is_free;
+        if (is_free && i >= slab->nobjects) {
+            return "a slab has a free object beyond its end";
+        }
+        if (!is_free && i < slab->nobjects && objects_mask(slab, i, i) & ~slab->touched) {
+            return "an object that is out lies on a page that was not touched";
+        }
+    }
+    return nfree == slab->nfree ? check_pages(slab) : "a slab's free count differs from its bitmap";
 }

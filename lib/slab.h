@@ -78,9 +78,10 @@ static inline struct slab *slab_of(const void *p) {
     return (struct slab *)(uintptr_t)page->link;
 }
 
-/* Exact with the owner's lock. */
+/* Exact with the owner's lock. Acquire: the lock of a thief that has not added the slab yet orders nothing after what
+ * was done to the slab under the lock of the owner before. */
 static inline struct owner *slab_owner(const struct slab *slab) {
-    return __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+    return __atomic_load_n(&slab->owner, __ATOMIC_ACQUIRE);
 }
 
 /* The index of the object that starts at P, or -1 when none does. */
@@ -95,15 +96,16 @@ static inline long slab_index(const struct slab *slab, const void *p) {
  */
 static inline bool slab_may_start(const void *p, unsigned class) {
     uintptr_t pfn = pointer_pfn(p), first = pfn - pagemap_page(pfn)->extra;
-    return ((uint32_t)((uintptr_t)p - (first << PAGE_SHIFT)) % (uint32_t)sizeclass_bytes(class)) == 0;
+    return sizeclass_divides(class, (uint32_t)((uintptr_t)p - (first << PAGE_SHIFT)));
 }
 
 static inline bool slab_is_free(const struct slab *slab, size_t index) {
     return __atomic_load_n(&slab->free[index / 64], __ATOMIC_RELAXED) >> (index % 64) & 1;
 }
 
-/* Puts one object back. Aborts, naming P, if it is not the start of an object or is in the slab already. */
-void slab_give(struct slab *slab, void *p);
+/* Puts objects back, up to the first that does not lie in the slab; returns how many. Aborts, naming it, at one that is
+ * not the start of an object or is in the slab already. */
+size_t slab_give(struct slab *slab, void *const *objects, size_t n);
 
 /* Its holes, bit i for page i. */
 uint64_t slab_holes(const struct slab *slab);
@@ -111,7 +113,7 @@ uint64_t slab_holes(const struct slab *slab);
 /* Hands the slab to another owner: new tags on all its pages. Under the old owner's lock. */
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag);
 
-/* Counts and bitmap agree? Names the first broken rule, else NULL. */
+/* Constants, counts, bitmap and pages agree? Names the first broken rule, else NULL. With the owner's lock. */
 const char *slab_check(const struct slab *slab);
 
 #endif

@@ -145,7 +145,7 @@ static void isolated_remove(struct zone *zone, uintptr_t pfn) {
 }
 
 static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
-    const struct page *page = pagemap_page(pfn);
+    struct page *page = pagemap_page(pfn);
     size_t npages = (size_t)1 << page->order;
     lock_take(&zone->lock);
     isolated_remove(zone, pfn);

@@ -23,11 +23,13 @@ libslabmalloc_la_LIBADD = libslabcore.la
 libslabmalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-Wl,--version-script=$(srcdir)/preload/libslabmalloc.map \
 	-Wl,-Bsymbolic-functions -Wl,-z,defs -Wl,-z,now -Wl,-z,relro \
-	-Wl,-z,nodelete -Wl,-z,noexecstack
+	-Wl,-z,nodelete -Wl,-z,noexecstack $(COVERAGE_WRAP)
 # Linked by the C compiler in spite of operators.cc: the C++ one would make
 # every preloaded program load libstdc++.
 libslabmalloc_la_LINK = $(LINK) $(libslabmalloc_la_LDFLAGS)
 EXTRA_libslabmalloc_la_DEPENDENCIES = preload/libslabmalloc.map
 
 slabmalloc_SOURCES = preload/slabmalloc.c
+slabmalloc_CFLAGS = $(AM_CFLAGS) $(COVERAGE_FLAGS)
+slabmalloc_LDADD = $(COVERAGE_LIBS)
 slabmalloc_CPPFLAGS = $(AM_CPPFLAGS) -DSLABMALLOC_LIBDIR='"$(libdir)"'

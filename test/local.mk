@@ -2,7 +2,7 @@
 #
 # A new test is one name in one of the lists below; test/lists.sh fails when a
 # file is missing from them. SLABMALLOC_CHECK=quick makes long tests skip or
-# shorten themselves.
+# shorten themselves, SLABMALLOC_CHECK=long makes those with rounds longer.
 
 # Criterion programs, one per layer, with libslabcore linked in.
 unit_tests = \
@@ -11,6 +11,7 @@ unit_tests = \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
 	test/unit/test_fork \
+	test/unit/test_fork_steps \
 	test/unit/test_heap \
 	test/unit/test_inject \
 	test/unit/test_limits \
@@ -18,17 +19,20 @@ unit_tests = \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
 	test/unit/test_meta \
+	test/unit/test_nodes \
 	test/unit/test_options \
 	test/unit/test_owner \
 	test/unit/test_pageblock \
 	test/unit/test_pagemap \
 	test/unit/test_reclaim \
+	test/unit/test_refill \
 	test/unit/test_region \
 	test/unit/test_remote \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
 	test/unit/test_stats \
+	test/unit/test_steal \
 	test/unit/test_stress \
 	test/unit/test_zone \
 	test/unit/test_zone_purge
@@ -52,9 +56,14 @@ preload_programs = \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
 	test/preload/progs/own_malloc \
+	test/preload/progs/refuse \
 	test/preload/progs/spawn \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
+
+# What the soak runs beside them.
+soak_programs = \
+	test/soak/churn
 
 # Scripts that run programs under the library.
 preload_tests = \
@@ -84,17 +93,61 @@ preload_tests = \
 	test/preload/python_behaves_the_same.t \
 	test/preload/python_own_tests_pass.t \
 	test/preload/redis_behaves_the_same.t \
+	test/preload/refused_calls_never_kill_programs.t \
 	test/preload/remote_frees_stay_bounded.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t
 
+# Operation sequences against a model of the heap; built under sanitizers too.
+fuzz_programs = test/fuzz/fuzz_ops
+fuzz_tests = test/fuzz/sequences_match_the_model.t
+
+# Scripts about the model of the concurrent protocol, and the model: see
+# test/model/README.md. SLABMALLOC_CHECK=long explores more.
+model_tests = \
+	test/model/atomics_are_covered.t \
+	test/model/protocol_holds.t
+model_program = test/model/model
+test_model_model_SOURCES = \
+	test/model/explore.c \
+	test/model/frees.c \
+	test/model/litmus.c \
+	test/model/memory.c \
+	test/model/model.c \
+	test/model/owners.c \
+	test/model/reclaim.c \
+	test/model/run.c \
+	test/model/scenario_fork.c \
+	test/model/scenario_lock.c \
+	test/model/scenario_owners.c \
+	test/model/scenario_pagemap.c \
+	test/model/scenario_purge.c \
+	test/model/state.c \
+	test/model/sync.c
+
 # Scripts about the build itself: what is exported, installed and generated.
 build_tests = \
 	test/abi/exported_symbols.sh \
+	test/comparison.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
-	test/lists.sh
+	test/lists.sh \
+	test/soak/soak_notices_faults.sh
+
+# Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
+# needs a writable build folder, a file descriptor and an exit.
+coverage_tests = \
+	test/preload/address_space_limit_is_an_error_not_a_crash.t \
+	test/preload/any_moment_may_allocate.t \
+	test/preload/bad_options_are_named_and_ignored.t \
+	test/preload/bad_pointers_abort_with_one_line.t \
+	test/preload/blocks_keep_their_bytes_under_stress.t \
+	test/preload/cxx_operators_conform.t \
+	test/preload/glibc_extras_conform.t \
+	test/preload/launcher_runs_programs.t \
+	test/preload/malloc_family_conforms.t \
+	test/preload/threads_leave_no_memory_behind.t
 
 # One line a program: automake knows no patterns.
 test_unit_test_api_LDADD = $(UNIT_LIBS)
@@ -102,6 +155,7 @@ test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
+test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_nodes,--wrap=sys_node
@@ -110,20 +164,41 @@ test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
+test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
 test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
 test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
+test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
+test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
+
+# Its functions stand where the library asks the kernel about nodes.
+test_unit_test_nodes_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind
+
+fuzz_sources = \
+	test/fuzz/model.c test/fuzz/model.h \
+	test/fuzz/ops.c test/fuzz/ops.h \
+	test/fuzz/sequence.c test/fuzz/sequence.h
+test_fuzz_fuzz_ops_SOURCES = test/fuzz/fuzz_ops.c $(fuzz_sources)
+test_fuzz_fuzz_ops_LDADD = libslabcore.la
+
+# Only in a build with clang and --enable-sanitize=fuzzer-no-link: see
+# test/fuzz/explore.
+EXTRA_PROGRAMS += test/fuzz/libfuzzer_ops
+test_fuzz_libfuzzer_ops_SOURCES = test/fuzz/libfuzzer.c $(fuzz_sources)
+test_fuzz_libfuzzer_ops_LDADD = libslabcore.la
+test_fuzz_libfuzzer_ops_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
 # C++ ones; the others are NAME.c.
 test_preload_progs_cxx_lifetime_SOURCES = test/preload/progs/cxx_lifetime.cc
@@ -136,13 +211,31 @@ else
 TESTS += test/unit/no_criterion.sh
 endif
 
+check_PROGRAMS += $(fuzz_programs)
+TESTS += $(fuzz_tests)
+
 if !INSTRUMENTED
 check_PROGRAMS += $(preload_programs)
-TESTS += $(preload_tests) $(build_tests)
+if COVERAGE
+TESTS += $(coverage_tests)
+else
+check_PROGRAMS += $(preload_programs) $(soak_programs) $(model_program)
+TESTS += $(preload_tests) $(build_tests) $(model_tests)
+endif
 endif
 
+# Of a build configured with --enable-coverage: runs its tests on counters of zero, then prints lines and branches by
+# file. The quick tests: more rounds run no other lines.
+coverage:
+	find . -name '*.gcda' -delete
+	status=0; \
+	SLABMALLOC_CHECK=quick $(MAKE) check || status=1; \
+	$(top_srcdir)/test/coverage/report $(top_srcdir) . || status=1; \
+	exit $$status
+.PHONY: coverage
+
 test/unit/%.o: AM_CPPFLAGS += $(CRITERION_CFLAGS)
-UNIT_LIBS = libslabcore.la $(CRITERION_LIBS)
+UNIT_LIBS = libslabcore.la $(CRITERION_LIBS) $(COVERAGE_WRAP)
 
 TEST_EXTENSIONS = .sh .t
 RUN_TEST = $(top_srcdir)/test/run_test
@@ -159,17 +252,53 @@ AM_TESTS_ENVIRONMENT = \
 	SLABMALLOC_CMD='$(abs_top_builddir)/slabmalloc'; \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
+	SLABMALLOC_SANITIZE='$(SANITIZE)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(preload_programs) $(bench_programs)'; \
-	export SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS top_srcdir \
-	  top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(soak_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
+	GCOV_ERROR_FILE=/dev/null; \
+	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
+	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
+
+# Checks too long for "make check"; "make check-long" is that at full length and
+# then each of these: a new one is a target and one word here.
+long_checks = mutation soak
+
+check-long: all
+	SLABMALLOC_CHECK=long $(MAKE) $(AM_MAKEFLAGS) check
+	for check in $(long_checks); do $(MAKE) $(AM_MAKEFLAGS) $$check || exit; done
+
+# Breaks the source, one rule at a time, and counts how often a unit test notices.
+MUTATION_ARGS =
+mutation: all
+	$(PYTHON3) $(top_srcdir)/test/mutate/run --build $(abs_top_builddir) $(MUTATION_ARGS)
+
+# What it compiles with.
+mutation-settings:
+	@printf '%s\n' 'compiler=$(CC)' 'flags=$(CPPFLAGS) $(AM_CFLAGS)' \
+	  'library_flags=$(LIBRARY_FLAGS)' 'test_flags=$(CRITERION_CFLAGS)' \
+	  'test_libs=$(CRITERION_LIBS)' 'sources=$(libslabcore_la_SOURCES)' \
+	  'tests=$(unit_tests)' 'test_nodes=$(test_unit_test_nodes_LDFLAGS)'
+
+# Real programs and stress under the library, for hours if told so.
+SOAK_ARGS = --minutes 10
+soak: all $(soak_programs) $(preload_programs)
+	$(PYTHON3) $(top_srcdir)/test/soak/soak --build $(abs_top_builddir) $(SOAK_ARGS)
+
+PYTHON3 = python3
+.PHONY: check-long mutation mutation-settings soak
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
-EXTRA_DIST += $(preload_tests) $(build_tests) test/run_test \
+EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) $(model_tests) test/run_test \
+	test/fuzz/explore $(wildcard $(srcdir)/test/fuzz/corpus/*) \
 	test/abi/symbols.list \
+	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \
+	test/model/README.md test/model/atomics.list test/model/atomics.sh \
 	test/preload/lib.sh test/preload/packages.txt \
-	test/unit/no_criterion.sh \
+	test/unit/no_criterion.sh test/children.py \
+	test/mutate/run test/mutate/operators.py \
+	test/mutate/rules.txt test/mutate/equivalents.txt \
+	test/soak/soak \
 	$(wildcard $(srcdir)/test/*/*.h $(srcdir)/test/*/*/*.h $(srcdir)/test/*/*/*/*.h) \
 	$(wildcard $(srcdir)/test/preload/plugins/*)

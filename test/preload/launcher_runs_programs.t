@@ -64,6 +64,34 @@ launch
 verdict "no arguments: wrong usage, status 2" test "$code" -eq 2 -a -s "$tmp/err"
 launch nonsense
 verdict "an unknown verb: wrong usage, status 2" test "$code" -eq 2 -a -s "$tmp/err"
+launch run --conf decay_ms:7 -- sh -c 'printf %s "$SLABMALLOC_CONF"'
+verdict "run --conf: the program finds it in SLABMALLOC_CONF" is 0 decay_ms:7
+launch run --conf
+verdict "--conf without a value: wrong usage, status 2" test "$code" -eq 2 -a -s "$tmp/err"
+launch run --
+verdict "run -- without a program: wrong usage, status 2" test "$code" -eq 2 -a -s "$tmp/err"
+LD_PRELOAD='' launch run -- cat /proc/self/maps
+verdict "run: an empty LD_PRELOAD is no library" mapped
+launch path
+verdict "path prints where the library is" test "$code" -eq 0 -a -f "$(cat "$tmp/out")"
+"$SLABMALLOC_CMD" path >/dev/full 2>"$tmp/err"
+check "path on a full device fails" test $? -ne 0
+
+# What LD_PRELOAD would take for two libraries, or for none.
+mkdir "$tmp/odd place" "$tmp/alone"
+cp "$SLABMALLOC_CMD" "$SLABMALLOC_LIB" "$tmp/odd place"
+"$tmp/odd place/slabmalloc" run -- true >"$tmp/out" 2>"$tmp/err"
+code=$?
+verdict "run: a path that LD_PRELOAD cannot hold: 126 and a message that names it" test "$code" -eq 126 -a -n "$(grep -F "$tmp/odd place" "$tmp/err")"
+cp "$SLABMALLOC_CMD" "$tmp/alone"
+"$tmp/alone/slabmalloc" path >"$tmp/out" 2>"$tmp/err"
+code=$?
+if [ "$code" -eq 0 ] && [ -f "$(cat "$tmp/out")" ]; then
+	skip "no library beside the launcher" "one is installed where it was configured to go"
+else
+	verdict "no library beside the launcher nor installed: 126 and a message" test "$code" -eq 126 -a -s "$tmp/err"
+fi
+
 launch --help
 verdict "--help prints the usage and succeeds" test "$code" -eq 0 -a -n "$(grep 'slabmalloc run' "$tmp/out")" -a ! -s "$tmp/err"
 launch --version

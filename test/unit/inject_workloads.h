@@ -331,6 +331,61 @@ WORKLOAD static void waiting_for_a_lock(void) {
     MUST(!pthread_join(thread, NULL));
 }
 
+/* All memory for metadata that is mapped: whoever needs some next must map more. */
+static struct hoard {
+    struct hoard *next;
+    size_t bytes;
+} * hoard;
+
+static bool refuse_all(enum sys_call call) {
+    (void)call;
+    return true;
+}
+
+static void hoard_metadata(void) {
+    if (inject->over) {
+        return; /* each hoard makes the metadata grow: once in a life */
+    }
+    bool (*hook)(enum sys_call) = sys_fault_hook;
+    sys_fault_hook = refuse_all;
+    for (size_t bytes = MIB; bytes >= META_MIN; bytes /= 2) {
+        struct hoard *piece;
+        while ((piece = meta_alloc_dirty(bytes))) {
+            *piece = (struct hoard){hoard, bytes};
+            hoard = piece;
+        }
+    }
+    sys_fault_hook = hook;
+}
+
+static void return_hoard(void) {
+    while (hoard) {
+        struct hoard *piece = hoard;
+        hoard = piece->next;
+        meta_free(piece, piece->bytes);
+    }
+}
+
+WORKLOAD static void metadata_used_up(void) {
+    usual_options();
+    hoard_metadata();
+    in_a_thread(take_many, NULL); /* a new owner, its magazines and slabs */
+    hoard_metadata();
+    take(10000); /* a slab */
+    take_many(NULL);
+    hoard_metadata();
+    for (size_t i = 0; i < 100; i++) {
+        take(48);
+    }
+    hoard_metadata();
+    drop_from(0, 2); /* a larger magazine; another owner's objects */
+    hoard_metadata();
+    in_a_thread(drop_half, NULL);
+    hoard_metadata();
+    take(3 * MIB);
+    return_hoard();
+}
+
 WORKLOAD static void trims_and_decay(void) {
     usual_options();
     for (unsigned round = 0; round < 3; round++) {

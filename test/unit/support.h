@@ -34,15 +34,22 @@
 
 #if defined __SANITIZE_THREAD__
 #define SUPPORT_SLOWDOWN 8
-#define SKIP_UNDER_TSAN(why) cr_skip_test("under ThreadSanitizer: " why)
-#elif defined __SANITIZE_ADDRESS__
+#elif defined __SANITIZE_ADDRESS__ || defined SLABMALLOC_COVERAGE
 #define SUPPORT_SLOWDOWN 3
 #else
 #define SUPPORT_SLOWDOWN 1
 #endif
 
-#ifndef SKIP_UNDER_TSAN
+/* A literal reason why a test cannot run under ThreadSanitizer, or under any sanitizer. */
+#ifdef __SANITIZE_THREAD__
+#define SKIP_UNDER_TSAN(why) cr_skip_test("under ThreadSanitizer: " why)
+#else
 #define SKIP_UNDER_TSAN(why) ((void)0)
+#endif
+#if SUPPORT_SLOWDOWN > 1
+#define SKIP_UNDER_SANITIZERS(why) cr_skip_test("under a sanitizer: " why)
+#else
+#define SKIP_UNDER_SANITIZERS(why) ((void)0)
 #endif
 
 /* ThreadSanitizer knows the parent's threads in a fork child, and takes a new thread there for one of them. */

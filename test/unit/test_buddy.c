@@ -121,6 +121,35 @@ Test(buddy, a_block_whose_merge_is_near_is_used_last) {
     must_agree(0);
 }
 
+Test(buddy, a_merge_is_near_for_blocks_of_every_order_but_the_last_two) {
+    give_block(0);
+    give_block(1);
+    require(take(BLOCK_PAGES, 0) && take(BLOCK_PAGES, 0));
+    for (unsigned order = 0; order + 1 < MAX_ORDER; order++) {
+        size_t size = (size_t)1 << order;
+        uintptr_t alone = FIRST + BLOCK_PAGES, near = FIRST + 2 * size;
+        give(alone, size, size);
+        give(FIRST, 2 * size, 2 * size);
+        give(near, size, size); /* freed last, but its buddy would make it merge with [0, 2 * size) */
+        require(take(size, 0) == alone, "order %u", order);
+        require(take(size, 0) == near, "order %u", order);
+        require(claim(FIRST, 2 * size));
+        must_agree(order);
+    }
+}
+
+Test(buddy, a_free_pageblock_next_door_is_no_merge_to_wait_for) {
+    for (unsigned block = 0; block < 3; block++) {
+        give_block(block);
+        require(take(BLOCK_PAGES, 0));
+    }
+    give(FIRST + 2 * BLOCK_PAGES, 256, 256);
+    give(FIRST + BLOCK_PAGES, BLOCK_PAGES, BLOCK_PAGES);
+    give(FIRST, 256, 256);
+    require(take(256, 0) == FIRST);
+    must_agree(0);
+}
+
 Test(buddy, otherwise_the_block_freed_last_is_used_first) {
     give_block(0);
     require(take(BLOCK_PAGES, 0) == FIRST);
@@ -379,6 +408,17 @@ Test(buddy, groups_share_a_pageblock_rather_than_fail) {
     must_agree(2);
 }
 
+Test(buddy, of_another_groups_blocks_the_largest_is_split) {
+    give_block(0);
+    require(take(BLOCK_PAGES, 0) == FIRST);
+    give(FIRST + 32, 4, 4);
+    give(FIRST + 128, 64, 64); /* the largest, dirty */
+    give(FIRST + 64, 16, 16);
+    give(FIRST + 256, 128, 0); /* larger, but fresh */
+    require(take_for(GROUP_RUN, 3, 0) == FIRST + 128);
+    must_agree(0);
+}
+
 Test(buddy, a_pageblock_that_became_free_serves_either_group) {
     give_block(0);
     for (unsigned i = 0; i < 6; i++) {
@@ -427,6 +467,19 @@ Test(buddy, only_a_wholly_free_pageblock_can_be_removed) {
     give(pfn, 1, 1);
     require(buddy_remove_block(&buddy) == pfn);
     require(buddy.free_pages == 0 && buddy.dirty_pages == 0 && !buddy_check(&buddy));
+}
+
+Test(buddy, a_fresh_pageblock_is_removed_before_a_dirty_one) {
+    for (unsigned block = 0; block < 3; block++) {
+        give_block(block);
+    }
+    give(take(BLOCK_PAGES, 0), BLOCK_PAGES, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        uintptr_t pfn = buddy_remove_block(&buddy);
+        require(pfn && buddy_is_fresh(pfn) && buddy.dirty_pages == 1);
+        model_take(pfn, BLOCK_PAGES);
+    }
+    require(!buddy_is_fresh(buddy_remove_block(&buddy)) && buddy.dirty_pages == 0);
 }
 
 /* The checker, which the rest of the tests trust. */

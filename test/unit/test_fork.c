@@ -5,10 +5,9 @@
 #include "meta.h"
 #include "owner.h"
 #include "pagemap.h"
+#include "remote.h"
 #include "support.h"
 #include "zone.h"
-
-#include <sched.h>
 
 /* A child that hangs is killed, which the parent sees. */
 #define HANG_SECONDS 20
@@ -32,11 +31,8 @@ static void churn(struct rng *rng) {
     slabmalloc_free(p);
 }
 
-static _Atomic unsigned begun;
-
 static void *busy_thread(void *arg) {
     struct rng rng = {(uintptr_t)arg};
-    begun++;
     while (!stop) {
         churn(&rng);
     }
@@ -48,10 +44,6 @@ static pthread_t busy[BUSY_THREADS];
 static void start_busy_threads(void) {
     for (uintptr_t i = 0; i < BUSY_THREADS; i++) {
         MUST(!pthread_create(&busy[i], NULL, busy_thread, (void *)(i + 1)));
-    }
-    /* A sanitizer's runtime has locks of its own around the start of a thread, which fork does not take. */
-    while (begun < BUSY_THREADS) {
-        sched_yield();
     }
 }
 
@@ -187,6 +179,88 @@ Test(fork, child_can_free_what_the_parents_threads_allocated) {
     MUST_BE_SOUND();
 }
 
+/* Everything an owner can hold beside its slabs. */
+static void *hold_all(void *arg) {
+    (void)arg;
+    void *p[100];
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = slabmalloc_malloc(64);
+    }
+    for (size_t i = 0; i < 50; i++) {
+        slabmalloc_free(p[i]);
+        slabmalloc_free(of_threads[0][i]);
+    }
+    slabmalloc_free(slabmalloc_malloc(100 * KIB));
+    of_threads[1][0] = p[60];
+    pthread_barrier_wait(&ready);
+    pthread_barrier_wait(&done);
+    return NULL;
+}
+
+static const struct owner *owner_of_thread(void) {
+    return owner_of_tag(pagemap_tag(of_threads[1][0]));
+}
+
+static void free_to_the_inbox(void) {
+    slabmalloc_free(of_threads[1][0]);
+    remote_flush(owner_get());
+}
+
+static bool holds_remote_frees(const struct owner *owner) {
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        if (owner->open[way]) {
+            return true;
+        }
+    }
+    return owner->spare || owner->inbox || owner->inbox_count;
+}
+
+static bool holds_runs(const struct owner *owner) {
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        if (owner->run_cache[i]) {
+            return true;
+        }
+    }
+    return owner->run_cache_pages;
+}
+
+static bool holds_magazines(const struct owner *owner) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        if (owner->cache[class].capacity || owner->cache[class].batch || *owner->magazines.of[class].top) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Any of it may have been in mid-step when fork came. */
+Test(fork, child_trusts_nothing_a_lost_thread_held_beside_its_slabs) {
+    pthread_barrier_init(&ready, NULL, 2);
+    pthread_barrier_init(&done, NULL, 2);
+    for (size_t i = 0; i < 50; i++) {
+        of_threads[0][i] = slabmalloc_malloc(200);
+    }
+    pthread_create(&busy[0], NULL, hold_all, NULL);
+    pthread_barrier_wait(&ready);
+    free_to_the_inbox();
+    const struct owner *lost = owner_of_thread(), *self = owner_have();
+    MUST(lost != self && holds_remote_frees(lost) && lost->inbox && holds_runs(lost) && holds_magazines(lost));
+    MUST(lost->state == OWNER_ACTIVE);
+    pid_t pid = guarded_fork();
+    if (!pid) {
+        owner_settle();
+        MUST(!holds_remote_frees(lost) && !holds_runs(lost) && !holds_magazines(lost));
+        MUST(lost->state == OWNER_IDLE);
+        MUST(owner_have() == self && self->state == OWNER_ACTIVE);
+        MUST_BE_SOUND();
+        _exit(0);
+    }
+    wait_for(pid);
+    MUST(holds_runs(lost) && lost->state == OWNER_ACTIVE);
+    pthread_barrier_wait(&done);
+    pthread_join(busy[0], NULL);
+}
+
 Test(fork, generations_of_forks_do_not_eat_owners) {
     pid_t pid = guarded_fork();
     if (!pid) {
@@ -265,34 +339,6 @@ static void fork_across_a_waiter(void *arg) {
 
 Test(fork, can_come_while_a_thread_with_a_lower_lock_waits_for_ours) {
     child_must_end_well(fork_across_a_waiter, NULL);
-}
-
-/* As when a signal handler forks while its thread adopts an owner or, at its end, releases one. */
-static void fork_with_a_borrowed_owner(void *arg) {
-    (void)arg;
-    alarm(HANG_SECONDS);
-    threads_run(4, churn_for_a_while); /* some are idle */
-    struct owner *owner = owner_borrow();
-    MUST(owner);
-    pid_t pid = guarded_fork();
-    MUST(owner_active(owner));
-    owner_return(owner);
-    MUST(!owner_active(owner));
-    prove_heap_works(0);
-    /* Each is in the depot once: as many can be borrowed as are idle, and the next one is new. */
-    uint32_t n = owner_count();
-    for (uint32_t i = 0; i < n; i++) {
-        MUST(owner_borrow());
-    }
-    MUST(owner_count() == n + 1);
-    if (pid) {
-        wait_for(pid);
-    }
-    _exit(0);
-}
-
-Test(fork, can_come_while_this_thread_changes_its_owner) {
-    child_must_end_well(fork_with_a_borrowed_owner, NULL);
 }
 
 static volatile pid_t forked;

@@ -15,6 +15,7 @@ static const struct workload workloads[] = {
     {"aligned_blocks", aligned_blocks, false},
     {"threads", threads, false},
     {"waiting_for_a_lock", waiting_for_a_lock, false},
+    {"metadata_used_up", metadata_used_up, false},
     {"trims_and_decay", trims_and_decay, false},
     {"memory_given_up", memory_given_up, false},
     {"huge_pages", huge_pages, false},
@@ -97,6 +98,7 @@ WALK(zeroed_blocks)
 WALK(aligned_blocks)
 WALK(threads)
 WALK(waiting_for_a_lock)
+WALK(metadata_used_up)
 WALK(trims_and_decay)
 WALK(memory_given_up)
 WALK(huge_pages)

@@ -154,7 +154,7 @@ static void fail_each(uint32_t calls, long length, long stride) {
     }
 }
 
-#define STRIDE (SUPPORT_SLOWDOWN * (getenv("SLABMALLOC_CHECK") ? 10 : 1))
+#define STRIDE (SUPPORT_SLOWDOWN * (check_level_is("quick") ? 10 : 1))
 
 Test(limits, any_one_map_may_fail) {
     fail_each(1u << SYS_MAP, 1, STRIDE);
@@ -317,9 +317,7 @@ static void data_limit(void *arg) {
 }
 
 Test(limits, data_limit_is_enomem) {
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-    cr_skip_test("the sanitizer needs memory too");
-#endif
+    SKIP_UNDER_SANITIZERS("it needs memory too");
     child_must_end_well(data_limit, NULL);
 }
 
@@ -435,6 +433,7 @@ static void live_charged(void *arg) {
 }
 
 Test(limits, works_where_the_kernel_never_overcommits) {
+    SKIP_UNDER_SANITIZERS("its shadow memory, and that of other tests starting now, is overcommitted");
     char before = get_overcommit();
     if (before != '2' && !set_overcommit('2')) {
         cr_skip_test("cannot set %s", overcommit);

@@ -2,6 +2,7 @@
 #include <semaphore.h>
 
 #include "magazine.h"
+#include "meta.h"
 #include "owner.h"
 #include "remote.h"
 #include "support.h"
@@ -140,6 +141,25 @@ Test(remote, full_inbox_is_emptied_by_the_sender) {
     MUST_BE_SOUND();
 }
 
+static struct owner *sleeper;
+
+static void free_magazines_one_by_one(unsigned index) {
+    (void)index;
+    for (uint32_t n = 1; n <= INBOX_LIMIT; n++) {
+        release_from((n - 1) * REMOTE_OBJECTS, REMOTE_OBJECTS);
+        MUST(sleeper->inbox && sleeper->inbox_count == n);
+    }
+    release_from((size_t)INBOX_LIMIT * REMOTE_OBJECTS, REMOTE_OBJECTS); /* one more than may wait */
+    MUST(!sleeper->inbox && sleeper->inbox_count == 0);
+}
+
+Test(remote, inbox_holds_its_limit_and_no_more) {
+    allocate((INBOX_LIMIT + 1) * REMOTE_OBJECTS, 64);
+    sleeper = owner_have();
+    threads_run(1, free_magazines_one_by_one);
+    MUST_BE_SOUND();
+}
+
 Test(remote, large_objects_wait_by_bytes_not_by_number) {
     size_t used = stats_now().used_bytes;
     allocate(200, 32 * KIB);
@@ -155,6 +175,63 @@ Test(remote, large_objects_wait_by_bytes_not_by_number) {
     MUST(stats_now().used_bytes - used <= INBOX_MOST);
     slabmalloc_trim();
     MUST(stats_now().used_bytes == used);
+}
+
+static void free_some(unsigned index) {
+    (void)index;
+    release_from(0, 600);
+}
+
+Test(remote, received_magazines_are_used_again_or_given_back) {
+    static const void *received[16];
+    unsigned n = 0;
+    allocate(600, 64);
+    struct owner *self = owner_have();
+    threads_run(1, free_some);
+    for (const struct remote_magazine *m = self->inbox; m; m = m->next) {
+        received[n++] = m;
+    }
+    MUST(n >= 9 && n == self->inbox_count);
+    while (remote_receive(self)) {
+    }
+    MUST(!self->inbox && !self->received && self->inbox_count == 0 && self->spare);
+    unsigned found = 0;
+    for (unsigned i = 0; i < n; i++) {
+        found += received[i] == self->spare;
+    }
+    for (unsigned i = 0; i < 200; i++) { /* free pieces of metadata are used again in turn */
+        const void *piece = meta_alloc_dirty(sizeof(struct remote_magazine));
+        for (unsigned k = 0; k < n; k++) {
+            found += received[k] == piece;
+        }
+    }
+    MUST(found == n);
+}
+
+Test(remote, one_way_gathers_for_one_owner_at_a_time) {
+    struct owner *self = owner_get(), *other[REMOTE_WAYS + 1];
+    void *p[REMOTE_WAYS + 1];
+    for (unsigned i = 0; i < COUNT_OF(other); i++) {
+        other[i] = owner_borrow();
+        p[i] = magazine_take_one(other[i], sizeclass_of(64));
+    }
+    slabmalloc_free(p[0]);
+    MUST(!other[0]->inbox);
+    slabmalloc_free(p[REMOTE_WAYS]); /* the same way */
+    MUST(other[0]->inbox && other[0]->inbox->count == 1 && other[0]->inbox->object[0] == p[0]);
+    MUST(!other[REMOTE_WAYS]->inbox);
+    remote_flush(self);
+    MUST(other[REMOTE_WAYS]->inbox && other[REMOTE_WAYS]->inbox->object[0] == p[REMOTE_WAYS]);
+    for (unsigned i = 1; i < REMOTE_WAYS; i++) {
+        slabmalloc_free(p[i]);
+        MUST(!other[i]->inbox);
+    }
+    for (unsigned i = 0; i < COUNT_OF(other); i++) {
+        owner_return(other[i]);
+    }
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == 0);
+    MUST_BE_SOUND();
 }
 
 /* --- Owners that are gone --- */
@@ -312,6 +389,104 @@ Test(remote, objects_of_a_slab_that_changed_owner_are_forwarded) {
     MUST_BE_SOUND();
 }
 
+static void *free_first_directly(void *arg) {
+    (void)arg;
+    remote_free(NULL, pagemap_tag(object[0]), object[0]);
+    return NULL;
+}
+
+/* A thread without owner waits for the lock of the slab's owner; when it gets it, the slab is another's. */
+Test(remote, direct_free_follows_a_slab_that_is_stolen_meanwhile) {
+    magazine_flush(owner_get(), true);
+    options.magazine_max = 0; /* so that a slab is full when all its objects are live */
+    allocate(1, 2000);
+    struct slab *slab = slab_of(object[0]);
+    allocate(slab->nobjects, 2000);
+    MUST(slab_of(object[0]) == slab && slab->bin == SLAB_FULL && !slab->next && slab->prev == slab);
+    struct owner *from = owner_have(), *to = owner_borrow();
+    pthread_t thread;
+    owner_lock(from);
+    uint32_t held = from->lock->word;
+    pthread_create(&thread, NULL, free_first_directly, NULL);
+    while (from->lock->word == held) { /* until it says that somebody waits */
+        sched_yield();
+    }
+    /* As a thief does it. */
+    from->cache[slab->class].list[SLAB_FULL] = NULL;
+    from->cache[slab->class].count[SLAB_FULL] = 0;
+    from->cache[slab->class].nslabs--;
+    slab->bin = SLAB_UNFILED;
+    slab_retag(slab, to, owner_tag(to));
+    owner_lock(to); /* nobody else knows it yet */
+    owner_add_slab(to, slab);
+    owner_unlock(to);
+    owner_unlock(from);
+    pthread_join(thread, NULL);
+    MUST(slab->nfree == 1 && slab->bin != SLAB_FULL && slab->owner == to);
+    MUST_BE_SOUND();
+    owner_return(to);
+    MUST_BE_SOUND();
+}
+
+static sem_t y_is_there, y_may_exit;
+
+static void *x_thread(void *arg) {
+    (void)arg;
+    allocate(60, 64); /* one slab */
+    sem_post(&f_may_flush);
+    sem_wait(&a_may_exit);
+    return NULL;
+}
+
+static void *gather_half(void *arg) {
+    (void)arg;
+    release_from(0, 30);
+    sem_post(&f_gathered);
+    sem_wait(&f_may_flush);
+    return NULL;
+}
+
+static void *adopt_only(void *arg) {
+    (void)arg;
+    slabmalloc_free(slabmalloc_malloc(200 * KIB));
+    sem_post(&y_is_there);
+    sem_wait(&y_may_exit);
+    return NULL;
+}
+
+/* The last objects of a slab wait in the inbox of an owner that comes after the slab's: trim must see it become empty.
+ */
+Test(remote, trim_gives_back_slabs_whose_last_objects_were_on_their_way) {
+    slabmalloc_free(slabmalloc_malloc(200 * KIB)); /* the first owner is this thread's */
+    sem_t *const all[] = {&a_may_exit, &f_may_flush, &f_gathered, &y_is_there, &y_may_exit};
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        sem_init(all[i], 0, 0);
+    }
+    pthread_t x, f, y;
+    pthread_create(&x, NULL, x_thread, NULL);
+    sem_wait(&f_may_flush);
+    pthread_create(&f, NULL, gather_half, NULL);
+    sem_wait(&f_gathered);
+    uint32_t of_x = pagemap_tag(object[0]) >> TAG_CLASS_BITS;
+    release_from(30, 30);
+    remote_flush(owner_have());
+    sem_post(&a_may_exit);
+    pthread_join(x, NULL);
+    slabmalloc_free(slabmalloc_malloc(64));
+    slabmalloc_trim();
+    MUST(pagemap_tag(object[0]) >> TAG_CLASS_BITS == owner_tag(owner_have()) >> TAG_CLASS_BITS);
+    pthread_create(&y, NULL, adopt_only, NULL);
+    sem_wait(&y_is_there);
+    sem_post(&f_may_flush);
+    pthread_join(f, NULL);
+    MUST(owner_by_id(of_x)->inbox != NULL);
+    slabmalloc_trim();
+    MUST(stats_now().slab_bytes == 0);
+    sem_post(&y_may_exit);
+    pthread_join(y, NULL);
+    MUST_BE_SOUND();
+}
+
 /* The same at random: threads that exit with objects out, whose slabs others adopt and steal while frees are under way.
  */
 #define GENERATIONS 60
@@ -393,6 +568,26 @@ Test(remote, works_when_there_is_no_memory_for_a_remote_magazine) {
     slabmalloc_free(slabmalloc_malloc(1));
     fault_arm(1u << SYS_MAP, 0, FOREVER);
     release_from(0, MANY);
+    fault_disarm();
+    slabmalloc_trim();
+    MUST(stats_now().used_bytes == used);
+    MUST_BE_SOUND();
+}
+
+Test(remote, works_when_there_is_no_piece_of_metadata_at_all) {
+    size_t used = stats_now().used_bytes;
+    threads_run(1, allocate_all);
+    struct owner *self = owner_get();
+    fault_arm(1u << SYS_MAP, 0, FOREVER);
+    for (size_t bytes = 1 * MIB; bytes >= META_MIN; bytes /= 2) {
+        while (meta_alloc_dirty(bytes)) {
+        }
+    }
+    slabmalloc_free(object[0]);
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        MUST(!self->open[way]);
+    }
+    release_from(1, MANY - 1);
     fault_disarm();
     slabmalloc_trim();
     MUST(stats_now().used_bytes == used);

@@ -66,6 +66,27 @@ Test(slab, every_class_and_generation_has_a_sound_shape) {
     }
 }
 
+Test(slab, the_first_slab_of_a_class_is_the_smallest_that_wastes_at_most_an_eighth) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        size_t bytes = sizeclass_bytes(class), first = slab_npages(class, 0);
+        for (size_t npages = pages_of(bytes); npages <= first; npages++) {
+            bool good = (npages << PAGE_SHIFT) % bytes * 8 <= npages << PAGE_SHIFT;
+            require(good == (npages == first), "class %u: %zu pages, first slab %zu", class, npages, first);
+        }
+    }
+}
+
+Test(slab, later_slabs_of_a_class_double_up_to_64_kib_or_8_objects) {
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        size_t bytes = sizeclass_bytes(class), npages = slab_npages(class, 0);
+        size_t most = min_size(max_size(64 << 10, 8 * bytes), SLAB_OBJECTS_MAX * bytes) >> PAGE_SHIFT;
+        for (unsigned generation = 1; generation < GENERATIONS; generation++) {
+            npages = 2 * npages <= most ? 2 * npages : npages;
+            require(slab_npages(class, generation) == npages, "class %u, generation %u", class, generation);
+        }
+    }
+}
+
 Test(slab, a_new_slab_has_all_its_objects_in_it) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         for (unsigned generation = 0; generation < GENERATIONS; generation++) {
@@ -159,7 +180,7 @@ Test(slab, holes_are_filled_in_address_order_before_new_objects_are_carved) {
     require(slab_take(slab, out, 150) == 150);
     static const size_t holes[] = {3, 64, 70, 127, 128, 149};
     for (size_t i = 6; i--;) {
-        slab_give(slab, object(slab, holes[i]));
+        slab_give(slab, (void *[]){object(slab, holes[i])}, 1);
     }
     require(slab_take(slab, out, 7) == 7);
     for (size_t i = 0; i < 6; i++) {
@@ -179,7 +200,7 @@ Test(slab, it_is_full_partial_or_empty_exactly_by_its_free_objects) {
     require(slab->nfree == 0);
     require(slab_take(slab, out, 1) == 0);
     for (size_t i = slab->nobjects; i--;) {
-        slab_give(slab, object(slab, i));
+        slab_give(slab, (void *[]){object(slab, i)}, 1);
         require(slab->nfree == slab->nobjects - i && !slab_check(slab));
     }
 }
@@ -191,14 +212,14 @@ Test(slab, nothing_is_ever_written_into_an_object) {
     pattern_fill(object(slab, 0), room, 3);
     struct rng rng = {5};
     for (size_t i = 0; i < slab->nobjects; i++) {
-        slab_give(slab, object(slab, i));
+        slab_give(slab, (void *[]){object(slab, i)}, 1);
     }
     for (int i = 0; i < 100; i++) {
         void *out[SLAB_OBJECTS_MAX];
         size_t n = rng_between(&rng, 1, slab->nobjects);
         require(slab_take(slab, out, n) == n);
         for (size_t k = 0; k < n; k++) {
-            slab_give(slab, out[k]);
+            slab_give(slab, &out[k], 1);
         }
     }
     require(pattern_holds(object(slab, 0), room, 3));
@@ -228,7 +249,7 @@ Test(slab, agrees_with_a_model_through_a_long_history) {
             for (size_t i = rng_below(&rng, 40); i; i--) {
                 size_t index = rng_below(&rng, slab->nobjects);
                 if (out_there[index]) {
-                    slab_give(slab, object(slab, index));
+                    slab_give(slab, (void *[]){object(slab, index)}, 1);
                     out_there[index] = false;
                     nout--;
                 }
@@ -273,7 +294,7 @@ Test(slab, holes_are_the_touched_pages_without_an_object_that_is_out) {
             while (!out_there[index]) {
                 index = (index + 1) % ntaken;
             }
-            slab_give(slab, object(slab, index));
+            slab_give(slab, (void *[]){object(slab, index)}, 1);
             out_there[index] = false;
         }
         require(slab_holes(slab) == slab->touched, "class %u: all of it", class);
@@ -286,31 +307,31 @@ Test(slab, holes_are_the_touched_pages_without_an_object_that_is_out) {
 Test(slab, giving_an_object_twice_aborts, .signal = SIGABRT) {
     struct slab *slab = slab_of_340();
     take_all(slab);
-    slab_give(slab, object(slab, 3));
-    slab_give(slab, object(slab, 3));
+    slab_give(slab, (void *[]){object(slab, 3)}, 1);
+    slab_give(slab, (void *[]){object(slab, 3)}, 1);
 }
 
 Test(slab, giving_an_object_that_was_never_out_aborts, .signal = SIGABRT) {
     struct slab *slab = slab_of_340();
-    slab_give(slab, object(slab, 0));
+    slab_give(slab, (void *[]){object(slab, 0)}, 1);
 }
 
 Test(slab, giving_a_pointer_inside_an_object_aborts, .signal = SIGABRT) {
     struct slab *slab = slab_of_340();
     take_all(slab);
-    slab_give(slab, (char *)object(slab, 3) + 16);
+    slab_give(slab, (void *[]){(char *)object(slab, 3) + 16}, 1);
 }
 
 Test(slab, giving_a_pointer_one_byte_off_aborts, .signal = SIGABRT) {
     struct slab *slab = slab_of_340();
     take_all(slab);
-    slab_give(slab, (char *)object(slab, 3) - 1);
+    slab_give(slab, (void *[]){(char *)object(slab, 3) - 1}, 1);
 }
 
 Test(slab, giving_a_pointer_behind_the_last_object_aborts, .signal = SIGABRT) {
     struct slab *slab = slab_of_340();
     take_all(slab);
-    slab_give(slab, object(slab, slab->nobjects));
+    slab_give(slab, (void *[]){object(slab, slab->nobjects)}, 1);
 }
 
 Test(slab, the_message_names_the_pointer) {
@@ -322,7 +343,7 @@ Test(slab, the_message_names_the_pointer) {
     pid_t child = fork();
     if (!child) {
         dup2(ends[1], 2);
-        slab_give(slab, object(slab, 2));
+        slab_give(slab, (void *[]){object(slab, 2)}, 1);
         _exit(0);
     }
     close(ends[1]);
@@ -352,7 +373,7 @@ Test(slab, pages_no_object_was_taken_from_stay_untouched_and_fresh) {
         require(slab->touched == (ntouched ? ~(uint64_t)0 >> (64 - ntouched) : 0));
         for (size_t i = 0; i < ntaken; i++) {
             memset(out[i], 1, bytes);
-            slab_give(slab, out[i]);
+            slab_give(slab, &out[i], 1);
         }
         require(slab->touched == (ntouched ? ~(uint64_t)0 >> (64 - ntouched) : 0));
         size_t resident = resident_pages(pfn_pointer(pfn), npages << PAGE_SHIFT) * kernel_page;
@@ -423,7 +444,7 @@ Test(slab, retagging_moves_all_pages_and_objects_to_the_new_owner) {
         for (size_t i = 0; i < neighbour->npages; i++) {
             require(pagemap_tag((char *)object(neighbour, 0) + (i << PAGE_SHIFT)) == (TAG | class));
         }
-        slab_give(slab, out[0]);
+        slab_give(slab, &out[0], 1);
         require(!slab_check(slab));
     }
 }
@@ -444,8 +465,14 @@ Test(slab, check_notices_every_broken_rule) {
     require(slab_check(slab));
     slab->touched = 1;
     require(!slab_check(slab));
-    pagemap_page(slab->base >> PAGE_SHIFT)->link = 0x1000;
-    require(slab_check(slab));
+    require(slab->npages > 1);
+    for (size_t i = 0; i < slab->npages; i++) {
+        struct page *page = pagemap_page((slab->base >> PAGE_SHIFT) + i), saved = *page;
+        page->link = 0x1000;
+        require(slab_check(slab), "page %zu", i);
+        *page = saved;
+        require(!slab_check(slab));
+    }
 }
 
 #ifdef SLABMALLOC_DEBUG

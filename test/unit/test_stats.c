@@ -200,10 +200,159 @@ static void stray_free_page(void *arg) {
     pagemap_page((((struct slab *)arg)->base >> PAGE_SHIFT) + 0)->state = PAGE_FREE;
 }
 
+static void bits_beyond_the_end_for_objects(void *arg) {
+    struct slab *slab = arg;
+    slab->free[0] &= ~(uint64_t)1;
+    slab->free[SLAB_OBJECTS_MAX / 64 - 1] |= (uint64_t)1 << 63;
+}
+
+static void untouched_page_in_use(void *arg) {
+    ((struct slab *)arg)->touched = 0;
+}
+
+static void wrong_object_size(void *arg) {
+    ((struct slab *)arg)->bytes += CLASS_GRANULE;
+}
+
+static void wrong_tag_of_last_page(void *arg) {
+    (void)arg;
+    const struct slab *slab = slab_of(object[COUNT_OF(object) - 1]);
+    MUST(slab->npages > 1);
+    pagemap_set_tag((slab->base >> PAGE_SHIFT) + slab->npages - 1, TAG_FOREIGN);
+}
+
+static void wrong_page_index(void *arg) {
+    pagemap_page(((struct slab *)arg)->base >> PAGE_SHIFT)->extra++;
+}
+
+static void wrong_empty_number(void *arg) {
+    owner_get()->cache[((struct slab *)arg)->class].count[SLAB_EMPTY]++;
+}
+
+static void slab_not_given_back(void *arg) {
+    struct owner *owner = owner_get();
+    (void)arg;
+    owner->emptied = slab_create(owner, owner_tag(owner), 0, sizeclass_of(200), 0);
+}
+
+static void tag_on_a_free_page(void *arg) {
+    (void)arg;
+    pagemap_set_tag(some_free_block(), TAG_RUN);
+}
+
+static void run_too_long(void *arg) {
+    (void)arg;
+    void *p = run_alloc(NULL, 1, 0, false), *q = run_alloc(NULL, 1, 0, false);
+    pagemap_page(min_size(pointer_pfn(p), pointer_pfn(q)))->link = BLOCK_PAGES / 2;
+}
+
+static void wrong_isolated_pages(void *arg) {
+    (void)arg;
+    some_zone()->isolated_pages++;
+}
+
+static void object_in_magazine_and_slab(void *arg) {
+    (void)arg;
+    void *p = slabmalloc_malloc(200);
+    struct slab *slab = slab_of(p);
+    slabmalloc_free(p);
+    slab_give(slab, &p, 1);
+    owner_lock(owner_get());
+    owner_file_slab(owner_get(), slab);
+    owner_unlock(owner_get());
+}
+
+static void foreign_object_in_magazine(void *arg) {
+    (void)arg;
+    slabmalloc_free(slabmalloc_malloc(200));
+    *owner_get()->magazines.of[sizeclass_of(200)].top = slabmalloc_malloc(300);
+}
+
+static void wrong_run_cache(void *arg) {
+    (void)arg;
+    slabmalloc_free(slabmalloc_malloc(100 * KIB));
+    owner_get()->run_cache_pages++;
+}
+
+static void live_run_in_cache(void *arg) {
+    (void)arg;
+    void *p = slabmalloc_malloc(100 * KIB);
+    slabmalloc_free(p);
+    pagemap_set_tag(pointer_pfn(p), TAG_RUN);
+}
+
+static void live_mapping_in_cache(void *arg) {
+    (void)arg;
+    void *p = slabmalloc_malloc(5 * MIB);
+    slabmalloc_free(p);
+    pagemap_set_tag(pointer_pfn(p), TAG_MAPPING);
+}
+
+static void idle_owner_with_run(void *arg) {
+    (void)arg;
+    struct owner *owner = owner_borrow();
+    owner_return(owner);
+    owner->run_cache_pages++;
+}
+
+static void active_owner_in_depot(void *arg) {
+    (void)arg;
+    struct owner *owner = owner_borrow();
+    owner_return(owner);
+    owner->state = OWNER_ACTIVE;
+}
+
+static void free_one_elsewhere(unsigned index) {
+    (void)index;
+    slabmalloc_free(object[0]);
+    struct slab *slab = slab_of(object[0]);
+    owner_lock(slab->owner);
+    slab_give(slab, &object[0], 1);
+    owner_file_slab(slab->owner, slab);
+    owner_unlock(slab->owner);
+    if (slabmalloc_check()) {
+        _exit(0); /* as break_and_check when it is found */
+    }
+}
+
+static void object_in_remote_magazine_and_slab(void *arg) {
+    (void)arg;
+    threads_run(1, free_one_elsewhere);
+}
+
 static void (*const breakage[])(void *) = {
-    wrong_free_count,  wrong_bitmap,       double_bit_beyond_the_end, wrong_bin,         wrong_owner,
-    wrong_page_link,   wrong_tag,          wrong_back_link,           wrong_slab_number, wrong_free_pages,
-    wrong_dirty_pages, wrong_mapped_pages, wrong_page_state,          wrong_order,
+    wrong_free_count,
+    wrong_bitmap,
+    double_bit_beyond_the_end,
+    bits_beyond_the_end_for_objects,
+    untouched_page_in_use,
+    wrong_object_size,
+    wrong_bin,
+    wrong_owner,
+    wrong_page_link,
+    wrong_page_index,
+    wrong_tag,
+    wrong_tag_of_last_page,
+    wrong_back_link,
+    wrong_slab_number,
+    wrong_empty_number,
+    slab_not_given_back,
+    wrong_free_pages,
+    wrong_dirty_pages,
+    wrong_mapped_pages,
+    wrong_isolated_pages,
+    wrong_page_state,
+    wrong_order,
+    tag_on_a_free_page,
+    run_too_long,
+    object_in_magazine_and_slab,
+    foreign_object_in_magazine,
+    object_in_remote_magazine_and_slab,
+    wrong_run_cache,
+    live_run_in_cache,
+    live_mapping_in_cache,
+    idle_owner_with_run,
+    active_owner_in_depot,
 };
 
 static void break_and_check(void *arg) {

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "faults.h"
+#include "lock_wait.h"
 #include "region.h"
 #include "zone_ledger.h"
 
@@ -40,7 +41,7 @@ Test(zone, an_empty_zone_grows_and_counts_what_it_mapped) {
     while (zone->kind != ZONE_HIGHMEM) {
         zone = zone_next((struct zone *)zone);
     }
-    require(zone->grown == 1 && zone->mapped_pages % BLOCK_PAGES == 0);
+    require(zone->grown == 1 && zone->mapped_pages == 2 * BLOCK_PAGES);
     require(region_footprint() - footprint == zone->mapped_pages << PAGE_SHIFT);
     must_be_sound();
 }
@@ -125,6 +126,50 @@ Test(zone, kinds_have_zones_of_their_own) {
     must_be_sound();
 }
 
+Test(zone, a_node_without_memory_is_served_by_the_next_one) {
+    for (unsigned node = 0; node < NODES_MAX; node++) {
+        uintptr_t pfn = zone_alloc(node, ZONE_NORMAL, GROUP_RUN, 1, 0);
+        require(pfn && zone_of(pfn)->kind == ZONE_NORMAL, "node %u", node);
+    }
+}
+
+/* A free pageblock in each zone of node 0, and no way to get more. */
+static void one_free_pageblock_each(void) {
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        uintptr_t pfn = take_from(kind, BLOCK_PAGES);
+        require(pfn && zone_of(pfn)->kind == kind);
+        while (zone_of(pfn)->buddy.free_pages) {
+            require(take_from(kind, BLOCK_PAGES));
+        }
+        give(pfn, BLOCK_PAGES, 0);
+    }
+    refuse(SYS_MAP, 0, UINT_MAX);
+}
+
+Test(zone, a_request_falls_back_along_its_zonelist_and_no_further) {
+    static const struct {
+        enum zone_kind asked, served[3];
+        unsigned nserved;
+    } lists[] = {
+        {ZONE_DMA, {ZONE_DMA}, 1},
+        {ZONE_NORMAL, {ZONE_NORMAL, ZONE_HIGHMEM}, 2},
+        {ZONE_HIGHMEM, {ZONE_HIGHMEM, ZONE_NORMAL}, 2},
+    };
+    one_free_pageblock_each();
+    for (unsigned i = 0; i < ZONE_KINDS; i++) {
+        uintptr_t pfn[2];
+        for (unsigned k = 0; k < lists[i].nserved; k++) {
+            pfn[k] = take_from(lists[i].asked, BLOCK_PAGES);
+            require(pfn[k] && zone_of(pfn[k])->kind == lists[i].served[k], "kind %u, number %u", lists[i].asked, k);
+        }
+        require(!take_from(lists[i].asked, 1), "kind %u", lists[i].asked);
+        for (unsigned k = 0; k < lists[i].nserved; k++) {
+            give(pfn[k], BLOCK_PAGES, 0);
+        }
+    }
+    must_be_sound();
+}
+
 Test(zone, a_walk_meets_every_zone_with_memory_in_index_order) {
     require(take_from(ZONE_HIGHMEM, 1) && take_from(ZONE_NORMAL, 1));
     unsigned seen = 0;
@@ -156,9 +201,7 @@ Test(zone, a_fitting_request_is_halved_to_fit_into_resident_memory_but_not_below
     uintptr_t pfn = zone_alloc(0, ZONE_NORMAL, GROUP_SLAB, BLOCK_PAGES, 0);
     out_pages += BLOCK_PAGES;
     give(pfn + 16, 12, 12); /* dirty blocks of 8 and 4; all else is fresh */
-    static const struct {
-        size_t wanted, least, expected;
-    } cases[] = {{8, 1, 8}, {16, 2, 4}, {16, 5, 16}, {12, 3, 3}};
+    static const struct { size_t wanted, least, expected; } cases[] = {{8, 1, 8}, {16, 2, 4}, {16, 5, 16}, {12, 3, 3}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t npages = cases[i].wanted;
         uintptr_t at = zone_alloc_fit(0, ZONE_NORMAL, GROUP_SLAB, &npages, cases[i].least);
@@ -169,6 +212,16 @@ Test(zone, a_fitting_request_is_halved_to_fit_into_resident_memory_but_not_below
             give(at, npages, npages == 16 ? 0 : npages);
         }
     }
+}
+
+Test(zone, a_fitting_request_takes_any_page_however_aligned) {
+    uintptr_t pfn = zone_alloc(0, ZONE_NORMAL, GROUP_SLAB, BLOCK_PAGES, 0);
+    out_pages += BLOCK_PAGES;
+    give(pfn + 33, 1, 1);
+    size_t npages = 4;
+    require(zone_alloc_fit(0, ZONE_NORMAL, GROUP_SLAB, &npages, 1) == pfn + 33 && npages == 1);
+    out_pages++;
+    must_be_sound();
 }
 
 /* Growing in place. */
@@ -199,6 +252,50 @@ Test(zone, a_block_does_not_extend_over_its_pageblock_or_into_pages_that_are_out
     require(zone_extend(pfn + 10, 5));
     out_pages += 5;
     must_be_sound();
+}
+
+/* Locking. */
+
+static uintptr_t taken;
+
+static void allocate_one(void) {
+    zone_alloc(0, ZONE_NORMAL, GROUP_RUN, 1, 0);
+}
+
+static void allocate_fitting(void) {
+    size_t npages = 1;
+    zone_alloc_fit(0, ZONE_NORMAL, GROUP_SLAB, &npages, 1);
+}
+
+static void free_taken(void) {
+    zone_free(taken, 10, 10);
+}
+
+static void extend_taken(void) {
+    zone_extend(taken + 10, 1);
+}
+
+static void purge(void) {
+    zone_purge(zone_of(taken), 0);
+}
+
+static void decay(void) {
+    options.decay_ms = 100;
+    zone_decay(1000);
+}
+
+static void unmap_free(void) {
+    zone_unmap_free();
+}
+
+Test(zone, every_change_waits_for_the_zones_lock) {
+    static void (*const calls[])(void) = {allocate_one, allocate_fitting, extend_taken, free_taken, purge,
+                                          decay,        unmap_free};
+    taken = take(10);
+    struct lock *lock = &zone_of(taken)->lock;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        require(waits_for(lock, calls[i]), "call %zu", i);
+    }
 }
 
 /* Threads. */

@@ -67,6 +67,21 @@ Test(zone_purge, a_refused_purge_leaves_dirty_pages_dirty) {
     require(zone_trim() >= 64 && resident(pfn, 64) == 0);
 }
 
+Test(zone_purge, a_purge_gives_up_after_64_refusals) {
+    for (int i = 0; i < 10; i++) {
+        uintptr_t pfn = take(BLOCK_PAGES);
+        touch(pfn, BLOCK_PAGES);
+        for (size_t at = 0; at < BLOCK_PAGES; at += 32) {
+            give(pfn + at, 16, 16);
+        }
+    }
+    size_t before = dirty_pages();
+    refuse(SYS_ADVISE, 0, UINT_MAX);
+    require(zone_purge(zone_next(NULL), 0) == 0);
+    require(plan.seen == 64 && dirty_pages() == before);
+    must_be_sound();
+}
+
 /* The program locked a buffer and freed it without munlock: the kernel keeps those pages, and only those. */
 Test(zone_purge, a_locked_block_does_not_keep_others_from_being_purged) {
     uintptr_t pfn = take(BLOCK_PAGES);
@@ -178,6 +193,24 @@ Test(zone_purge, only_what_was_idle_decays) {
     require(dirty_pages() < before && dirty_pages() >= 24 * BLOCK_PAGES);
 }
 
+/* Idle is what was free the whole interval, not as much as was. */
+Test(zone_purge, what_a_trim_took_does_not_count_as_idle_afterwards) {
+    uintptr_t pfn[8];
+    for (int i = 0; i < 8; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+        touch(pfn[i], BLOCK_PAGES);
+    }
+    make_dirty(32);
+    options.decay_ms = 100;
+    zone_decay(1000);
+    zone_trim();
+    for (int i = 0; i < 8; i++) {
+        give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
+    }
+    zone_decay(1100);
+    require(dirty_pages() == 8 * BLOCK_PAGES);
+}
+
 Test(zone_purge, a_step_waits_for_its_interval) {
     make_dirty(32);
     options.decay_ms = 100;
@@ -189,6 +222,25 @@ Test(zone_purge, a_step_waits_for_its_interval) {
     require(dirty_pages() == before);
     zone_decay(1200);
     require(dirty_pages() < before);
+}
+
+/* A system call each would cost more than it frees. */
+Test(zone_purge, small_pieces_are_left_to_trim) {
+    for (int i = 0; i < 4; i++) {
+        uintptr_t pfn = take(BLOCK_PAGES);
+        touch(pfn, BLOCK_PAGES);
+        for (size_t at = 0; at < BLOCK_PAGES; at += 16) {
+            give(pfn + at, 15, 15);
+        }
+    }
+    options.decay_ms = 100;
+    size_t before = dirty_pages();
+    for (uint64_t now = 1000; now < 3000; now += 100) {
+        zone_decay(now);
+    }
+    require(before == 4 * BLOCK_PAGES / 16 * 15 && dirty_pages() == before);
+    zone_trim();
+    require(dirty_pages() == 0);
 }
 
 Test(zone_purge, live_pages_never_decay) {
@@ -219,6 +271,55 @@ Test(zone_purge, a_new_peak_sheds_idle_memory_in_proportion) {
     require(shed > 0, "nothing is shed");
     require(shed <= 2 * BLOCK_PAGES, "%zu pages for %zu new ones", shed, BLOCK_PAGES);
     must_be_sound();
+}
+
+Test(zone_purge, every_new_peak_sheds) {
+    grow_to_a_new_peak();
+    for (unsigned i = 0; i < 8; i++) {
+        size_t before = dirty_pages();
+        require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+        require(dirty_pages() < before, "peak %u", i);
+    }
+    must_be_sound();
+}
+
+/* Beyond 1 MiB and an eighth of what is in use; in small pieces, so that it can be hit. */
+Test(zone_purge, a_new_peak_leaves_an_eighth_of_what_is_in_use) {
+    for (int i = 0; i < 40; i++) {
+        uintptr_t pfn = take(BLOCK_PAGES);
+        touch(pfn, BLOCK_PAGES);
+        for (size_t at = 0; at < BLOCK_PAGES; at += 32) {
+            give(pfn + at, 16, 16);
+        }
+    }
+    const struct zone *zone = zone_next(NULL);
+    while (zone->kind != ZONE_NORMAL) {
+        zone = zone_next((struct zone *)zone);
+    }
+    options.decay_ms = 500;
+    for (int i = 0; i < 60; i++) {
+        require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+    }
+    size_t used = zone->mapped_pages - zone->buddy.free_pages, allowed = (MIB >> PAGE_SHIFT) + used / 8;
+    require(zone->buddy.dirty_pages <= allowed, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
+    require(zone->buddy.dirty_pages > allowed - 16, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
+    must_be_sound();
+}
+
+/* Fresh memory counts as not resident. */
+Test(zone_purge, what_was_given_back_makes_room_below_the_old_peak) {
+    uintptr_t pfn[32];
+    for (int i = 0; i < 32; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+        touch(pfn[i], BLOCK_PAGES);
+    }
+    grow_to_a_new_peak();
+    zone_trim();
+    for (int i = 0; i < 32; i++) {
+        give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
+    }
+    require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+    require(dirty_pages() == 32 * BLOCK_PAGES);
 }
 
 Test(zone_purge, below_an_old_peak_nothing_is_shed) {
@@ -301,4 +402,21 @@ Test(zone_purge, own_mappings_count_for_huge_pages_too) {
     require(!zone_wants_huge());
     region_account((ptrdiff_t)(100 * MIB));
     require(zone_wants_huge());
+}
+
+Test(zone_purge, only_normal_memory_grows_huge_and_its_pageblocks_say_so) {
+    if (!region_map(BLOCK_BYTES, BLOCK_BYTES, true, 0).huge) {
+        cr_skip_test("the kernel takes no advice for huge pages here");
+    }
+    const struct zone *zone = zone_of(take(BLOCK_PAGES));
+    while (zone->buddy.free_pages) {
+        require(!pagemap_block(take(BLOCK_PAGES))->huge);
+    }
+    size_t before = zone->mapped_pages;
+    options.hugepages = true;
+    options.huge_threshold = 0;
+    uintptr_t normal = take(1), high = take_from(ZONE_HIGHMEM, 1);
+    require(normal && high && zone_of(high)->kind == ZONE_HIGHMEM);
+    require(pagemap_block(normal)->huge && !pagemap_block(high)->huge);
+    require(zone->mapped_pages == before + 16 * BLOCK_PAGES);
 }

@@ -38,10 +38,14 @@ static inline const char *util_note(const char *format, ...) {
         }                                                                            \
     } while (0)
 
-/* N, or a twentieth of it for people in a hurry (SLABMALLOC_CHECK=quick). */
-static inline unsigned long rounds(unsigned long n) {
+static inline bool check_level_is(const char *level) {
     const char *mode = getenv("SLABMALLOC_CHECK");
-    return mode && !strcmp(mode, "quick") ? n / 20 + 1 : n;
+    return mode && !strcmp(mode, level);
+}
+
+/* N, or a twentieth of it for people in a hurry (SLABMALLOC_CHECK=quick), or five times as many (=long). */
+static inline unsigned long rounds(unsigned long n) {
+    return check_level_is("quick") ? n / 20 + 1 : check_level_is("long") ? 5 * n : n;
 }
 
 /* splitmix64: the same seed gives the same sequence everywhere. */

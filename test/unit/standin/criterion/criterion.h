@@ -1,5 +1,5 @@
 /*
- * Stands in for Criterion in builds it cannot run in: under ThreadSanitizer its runner does not start. A build that has
+ * Stands in for Criterion under sanitizers: ThreadSanitizer does not let its runner start. A build that has
  * this folder before Criterion's on its include path compiles the same tests into programs that take the same options
  * and write the same TAP, so nothing else knows the difference.
  *

@@ -1,0 +1,1 @@
+"""What bench/compare is made of: workloads and libraries, the runner, the figures, and how they are shown."""
