@@ -9,6 +9,8 @@
 #include "support.h"
 #include "zone.h"
 
+#include <sched.h>
+
 /* A child that hangs is killed, which the parent sees. */
 #define HANG_SECONDS 20
 
@@ -31,8 +33,11 @@ static void churn(struct rng *rng) {
     slabmalloc_free(p);
 }
 
+static _Atomic unsigned begun;
+
 static void *busy_thread(void *arg) {
     struct rng rng = {(uintptr_t)arg};
+    begun++;
     while (!stop) {
         churn(&rng);
     }
@@ -44,6 +49,10 @@ static pthread_t busy[BUSY_THREADS];
 static void start_busy_threads(void) {
     for (uintptr_t i = 0; i < BUSY_THREADS; i++) {
         MUST(!pthread_create(&busy[i], NULL, busy_thread, (void *)(i + 1)));
+    }
+    /* A sanitizer's runtime has locks of its own around the start of a thread, which fork does not take. */
+    while (begun < BUSY_THREADS) {
+        sched_yield();
     }
 }
 
