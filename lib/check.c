@@ -186,6 +186,7 @@ static const char *check_zones(void) {
 }
 
 const char *check_all(void) {
+    owner_settle();
     const struct owner *self = owner_have();
     const char *broken = check_owners();
     broken = broken || !self ? broken : check_own(self);

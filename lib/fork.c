@@ -78,11 +78,11 @@ static void fork_parent(void) {
 
 static void fork_child(void) {
     each_lock(child_one);
-    owner_fork_child();
     /* A thread that is inside the library goes on there when its signal handler returns, with what it has in hand. */
-    if (!forking.nmine && !region_purging) {
+    bool inside = forking.nmine || region_purging;
+    owner_fork_child(inside, reclaim_fork_child);
+    if (!inside) {
         zone_fork_child();
-        reclaim_fork_child();
     }
     background_new_process();
     fork_over();

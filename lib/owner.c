@@ -1,7 +1,6 @@
 #include "owner.h"
 
 #include <limits.h>
-#include <string.h>
 
 #include "magazine.h"
 #include "meta.h"
@@ -10,6 +9,7 @@
 #include "sys.h"
 #include "zone.h"
 
+/* Locks of this many owners lie together, a cache line each. */
 #define LINES 16
 
 struct lock_line {
@@ -20,12 +20,14 @@ static struct {
     _Atomic uint32_t count;
     struct lock lock; /* creation of owners */
     _Atomic(struct owner *) by_id[OWNERS_MAX];
-    struct lock_line *lines[OWNERS_MAX / LINES]; /* of LINES owners each */
-    uint32_t process;                            /* 1, and 1 more in each fork child */
-    _Atomic uint32_t orphans;                    /* ids up to this one may be orphans */
+    struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
+    struct lock settling;
+    _Atomic bool unsettled; /* a fork child, whose owners are still as its parent's threads had them */
+    struct owner *survivor; /* of the thread it has */
+    void (*settled)(void);  /* what else is to be done then */
     pthread_key_t key;
     _Atomic bool key_valid;
-} owners = {.process = 1};
+} owners;
 
 static struct depot {
     struct lock lock;
@@ -72,11 +74,7 @@ static struct lock *lock_of(uint32_t id) {
     return &owners.lines[id / LINES][id % LINES].lock;
 }
 
-bool owner_active(const struct owner *owner) {
-    return atomic_load_explicit(&owner->state, memory_order_seq_cst) == owners.process;
-}
-
-/* With the table's lock: OWNER gets the next id, if that has a lock; *LINES is used if it was missing. */
+/* With the table's lock: OWNER gets the next id, if that has a lock; *LINES are used if they were missing. */
 static bool enter(struct owner *owner, struct lock_line **lines) {
     uint32_t id = owner_count() + 1;
     struct lock_line **have = &owners.lines[id / LINES];
@@ -94,33 +92,62 @@ static bool enter(struct owner *owner, struct lock_line **lines) {
     return true;
 }
 
-static struct owner *owner_create(unsigned node) {
-    const size_t lines_bytes = LINES * sizeof(struct lock_line);
-    struct owner *owner = meta_alloc(sizeof *owner);
+/* OWNER into the table; false: no memory, or the table is full. */
+static bool enter_when_possible(struct owner *owner) {
+    const size_t bytes = LINES * sizeof(struct lock_line);
     struct lock_line *lines = NULL;
-    bool entered = false;
+    bool entered = false, room = true;
+    while (!entered && room) {
+        lock_take(&owners.lock);
+        room = owner_count() + 1 < OWNERS_MAX;
+        entered = room && enter(owner, &lines);
+        lock_drop(&owners.lock);
+        if (!entered && room) {
+            room = (lines = meta_alloc(bytes));
+        }
+    }
+    if (lines) {
+        meta_free(lines, bytes);
+    }
+    return entered;
+}
+
+static struct owner *owner_create(unsigned node) {
+    struct owner *owner = meta_alloc(sizeof *owner);
     if (!owner) {
         return NULL;
     }
     owner->node = node;
     magazine_init(owner);
     transit_set(&transit.arriving, owner);
-    while (!entered && owner_count() + 1 < OWNERS_MAX) {
-        lock_take(&owners.lock);
-        entered = owner_count() + 1 < OWNERS_MAX && enter(owner, &lines);
-        lock_drop(&owners.lock);
-        if (!entered && !(lines = meta_alloc(lines_bytes))) {
-            break;
-        }
-    }
-    if (lines) {
-        meta_free(lines, lines_bytes);
-    }
-    if (!entered) {
+    if (!enter_when_possible(owner)) {
         transit_set(&transit.arriving, NULL);
         meta_free(owner, sizeof *owner);
         return NULL;
     }
+    return owner;
+}
+
+/* An idle owner of NODE, or a new one; active from now on, and arriving until the caller says otherwise. NULL: no
+ * memory. */
+static struct owner *owner_adopt(unsigned node) {
+    struct depot *depot = &depots[node];
+    lock_take(&depot->lock);
+    struct owner *owner = depot->idle;
+    if (owner) {
+        transit_set(&transit.arriving, owner);
+        depot->idle = owner->next_idle;
+    }
+    lock_drop(&depot->lock);
+    if (!owner) {
+        owner = owner_create(node);
+    }
+    if (owner) {
+        /* Relaxed: a sender that still reads idle does a little more than it must. */
+        atomic_store_explicit(&owner->state, OWNER_ACTIVE, memory_order_relaxed);
+    }
+    /* fork in a signal handler may have come after the caller looked: before the owner is used, it is known as ours. */
+    owner_settle();
     return owner;
 }
 
@@ -129,7 +156,6 @@ static void depot_add(struct owner *owner) {
     lock_take(&depot->lock);
     owner->next_idle = depot->idle;
     depot->idle = owner;
-    atomic_store_explicit(&owner->deposited, true, memory_order_relaxed);
     transit_set(&transit.leaving, NULL);
     lock_drop(&depot->lock);
 }
@@ -165,65 +191,9 @@ static void owner_release(struct owner *owner) {
     owner_unlock(owner);
 }
 
-/* An orphan, now this thread's, with nothing in hand: its slabs are sound, since their locks were held across fork, but
- * its magazines were read in mid-step, and what they held stays out for ever. NULL: there is none. */
-static struct owner *adopt_orphan(void) {
-    while (unlikely(atomic_load_explicit(&owners.orphans, memory_order_relaxed))) {
-        uint32_t id = atomic_fetch_sub_explicit(&owners.orphans, 1, memory_order_relaxed);
-        if ((int32_t)id <= 0) {
-            atomic_store_explicit(&owners.orphans, 0, memory_order_relaxed);
-            return NULL;
-        }
-        struct owner *owner = owner_by_id(id);
-        uint32_t state = atomic_load_explicit(&owner->state, memory_order_relaxed);
-        if (state == owners.process || atomic_load_explicit(&owner->deposited, memory_order_relaxed)) {
-            continue;
-        }
-        transit_set(&transit.leaving, owner);
-        if (atomic_compare_exchange_strong_explicit(&owner->state, &state, owners.process, memory_order_relaxed,
-                                                    memory_order_relaxed)) {
-            magazine_abandon(owner);
-            memset(owner->open, 0, sizeof owner->open);
-            owner->spare = NULL;
-            return owner;
-        }
-    }
-    return NULL;
-}
-
-void owner_bury(void) {
-    for (struct owner *owner; (owner = adopt_orphan());) {
-        owner_release(owner);
-    }
-}
-
-/* Relaxed: a sender that still reads idle does a little more than it must. */
-static void set_active(struct owner *owner) {
-    atomic_store_explicit(&owner->state, owners.process, memory_order_relaxed);
-}
-
-/* An idle owner of NODE, or a new one; active from now on, and arriving until the caller says otherwise. NULL: no
- * memory. */
-static struct owner *owner_adopt(unsigned node) {
-    struct depot *depot = &depots[node];
-    owner_bury();
-    lock_take(&depot->lock);
-    struct owner *owner = depot->idle;
-    if (owner) {
-        transit_set(&transit.arriving, owner);
-        depot->idle = owner->next_idle;
-        set_active(owner); /* with the lock: in a fork child it is in the depot or an orphan */
-        atomic_store_explicit(&owner->deposited, false, memory_order_relaxed);
-    }
-    lock_drop(&depot->lock);
-    if (!owner && (owner = owner_create(node))) {
-        set_active(owner);
-    }
-    return owner;
-}
-
 static void thread_exit(void *arg) {
     struct owner *owner = arg;
+    owner_settle();
     if (++thread_phase < THREAD_GONE && !sys_keep(owners.key, owner)) {
         return;
     }
@@ -256,6 +226,7 @@ struct owner *owner_have(void) {
 }
 
 struct owner *owner_get(void) {
+    owner_settle();
     struct owner *owner = owner_have();
     if (likely(owner != NULL) || thread_phase == THREAD_GONE) {
         return owner;
@@ -424,7 +395,7 @@ void owner_drop_empty_slabs(struct owner *owner) {
 
 /* Relaxed, as all that is done to the bits: what they announce is ordered by the locks. */
 void owner_announce(const struct owner *owner, unsigned class) {
-    if (!owner_active(owner)) {
+    if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
         atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_relaxed);
     }
 }
@@ -512,6 +483,7 @@ const char *owner_check_idle(void) {
 }
 
 void owner_each_lock(void (*visit)(struct lock *lock)) {
+    visit(&owners.settling);
     for (unsigned node = 0; node < NODES_MAX; node++) {
         visit(&depots[node].lock);
     }
@@ -524,29 +496,79 @@ void owner_each_lock(void (*visit)(struct lock *lock)) {
     }
 }
 
-/* This thread has OWNER, or is in the middle of getting or releasing it, and goes on with it in the child. */
-static bool is_mine(const struct owner *owner) {
-    return owner == owner_have() || owner == transit.arriving || owner == transit.leaving;
+/* An owner whose thread is not there: its slabs are sound (their locks were held across fork), but its magazines were
+ * read in mid-step; what they held stays out for ever. An idle owner may be one of a thread that was just releasing it,
+ * and had not announced it yet. */
+static void owner_orphan(struct owner *owner) {
+    magazine_abandon(owner);
+    for (unsigned i = 0; i < RUN_CACHE_SLOTS; i++) {
+        owner->run_cache[i] = 0;
+    }
+    owner->run_cache_pages = 0;
+    for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+        owner->open[way] = NULL;
+    }
+    owner->spare = NULL;
+    atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_relaxed);
+    announce_all(owner);
 }
 
-/* Each page that is written to here is copied: it reads first. */
-void owner_fork_child(void) {
-    uint32_t before = owners.process++;
+static bool is_mine(const struct owner *owner) {
+    bool survives =
+        owner == owners.survivor && atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;
+    return survives || owner == owner_have() || owner == transit.arriving || owner == transit.leaving;
+}
+
+/* A depot whose lock this thread held before is in its own mid-step: it is left as it is, at the price of the owners
+ * that are not in it. */
+static void bury_the_lost(void) {
+    for (unsigned node = 0; node < NODES_MAX; node++) {
+        if (!lock_held(&depots[node].lock)) {
+            depots[node].idle = NULL;
+        }
+    }
     for (uint32_t id = owner_count(); id; id--) {
         struct owner *owner = owner_by_id(id);
         /* A sender may have been between writing a remote magazine and pushing it: none can be trusted. */
-        if (atomic_load_explicit(&owner->inbox, memory_order_relaxed)) {
-            atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
-            atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
-        }
-        if (!is_mine(owner)) {
+        atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
+        atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
+        if (is_mine(owner)) {
             continue;
         }
-        if (atomic_load_explicit(&owner->state, memory_order_relaxed) == before) {
-            set_active(owner);
-        } else {
-            atomic_store_explicit(&owner->deposited, true, memory_order_relaxed); /* or will be: it is no orphan */
+        owner_orphan(owner);
+        struct depot *depot = &depots[owner->node];
+        if (!lock_held(&depot->lock)) {
+            owner->next_idle = depot->idle;
+            depot->idle = owner;
         }
     }
-    atomic_store_explicit(&owners.orphans, owner_count(), memory_order_relaxed);
+}
+
+void owner_settle(void) {
+    if (likely(!atomic_load_explicit(&owners.unsettled, memory_order_acquire))) {
+        return;
+    }
+    lock_take(&owners.settling);
+    if (atomic_load_explicit(&owners.unsettled, memory_order_relaxed)) {
+        bury_the_lost();
+        owners.settled();
+        atomic_store_explicit(&owners.unsettled, false, memory_order_release);
+    }
+    lock_drop(&owners.settling);
+}
+
+void owner_fork_child(bool inside, void (*settled)(void)) {
+    if (lock_held(&owners.settling)) {
+        return; /* this thread goes on with it when its signal handler returns */
+    }
+    bool at_once = inside || transit.arriving || transit.leaving;
+    owners.survivor = owner_have();
+    owners.settled = settled;
+    atomic_store_explicit(&owners.unsettled, !at_once, memory_order_relaxed);
+    if (at_once) {
+        bury_the_lost();
+    }
+    if (at_once && !inside) {
+        settled();
+    }
 }

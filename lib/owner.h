@@ -9,7 +9,7 @@
  *
  * Life: active (one thread) -> release -> idle (in its node's depot) -> adopt -> active. Owners are never
  * destroyed and keep their id, so a tag's owner id always finds one. A thread exits, migrates to another node,
- * or vanishes in a fork child: all three are release and adopt, the last one when the child needs memory.
+ * or vanishes in a fork child: all three are release and adopt.
  *
  * An idle owner has empty magazines, no open remote magazines, no cached runs. Its slabs wait for the next
  * thread, or are stolen one at a time by an owner that needs a slab of that class.
@@ -61,14 +61,12 @@ struct remote_magazine;
 
 #define RUN_CACHE_SLOTS 8
 
-/* The state of an owner in nobody's hands; of others, the process (owner_active) that some thread of has it. */
-#define OWNER_IDLE 0
+enum owner_state { OWNER_IDLE, OWNER_ACTIVE };
 
 struct owner {
     struct magazines magazines; /* must be first: TLS points at it */
-    struct lock *lock; /* not in here: fork writes to all locks, and each page it writes to is copied, twice */
+    struct lock *lock;          /* not in here: fork writes to all locks, and each page it writes to is copied, twice */
     _Atomic uint32_t state;
-    _Atomic bool deposited; /* in a depot, or on its thread's way there; written with the depot's lock */
     unsigned node;
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
@@ -165,13 +163,15 @@ const char *owner_check_idle(void);
 /* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
 void owner_init(void);
 
-/* Some thread of this process has OWNER. False: it is idle, or an orphan, whose thread is one of a parent's. */
-bool owner_active(const struct owner *owner);
-
-/* fork: all locks; and a child makes orphans of the owners of threads it does not have. They are left untouched, so
- * that a child that soon ends or calls exec copies no page of them, until owner_bury puts them into the depots. */
+/*
+ * fork: all locks, and what a child does with the owners of threads it does not have. INSIDE: the thread is inside the
+ * library, and goes on there. If it is not, the child only notes that this is to be done: one that soon ends or calls
+ * exec then copies no page for it. owner_settle does it, before the first slow call in the child goes on, so whoever is
+ * past owner_get never meets such an owner; then it calls SETTLED. The one lock under which others are taken: nobody
+ * else is inside the library then.
+ */
 void owner_each_lock(void (*visit)(struct lock *lock));
-void owner_fork_child(void);
-void owner_bury(void);
+void owner_fork_child(bool inside, void (*settled)(void));
+void owner_settle(void);
 
 #endif

@@ -32,13 +32,25 @@ static size_t symbol_count(const struct link_map *object) {
     return gnu ? gnu[1] : sysv ? sysv[1] : 0; /* the first hashed symbol; all symbols */
 }
 
+/* unshare and setns fail in a process of several threads; who calls prctl or libseccomp may be about to forbid clone,
+ * on pain of death. */
+static bool asks_for_one_thread(const char *name) {
+    static const char *const names[] = {"unshare", "setns", "prctl", "seccomp_load"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(name, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool object_refers(const struct link_map *object) {
     const ElfW(Sym) *symbols = dynamic_pointer(object, DT_SYMTAB);
     const char *names = dynamic_pointer(object, DT_STRTAB);
     size_t n = symbols && names ? symbol_count(object) : 0;
     for (size_t i = 1; i < n; i++) {
         const char *name = names + symbols[i].st_name;
-        if (symbols[i].st_shndx == SHN_UNDEF && (!strcmp(name, "unshare") || !strcmp(name, "setns"))) {
+        if (symbols[i].st_shndx == SHN_UNDEF && asks_for_one_thread(name)) {
             return true;
         }
     }

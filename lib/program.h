@@ -5,7 +5,8 @@
 #include <stdbool.h>
 
 /* The process has one thread, and some object of it refers to a function that fails with EINVAL once there are two:
- * unshare (of a user namespace) or setns. Also true while objects are being loaded, when nothing can be said. */
+ * unshare (of a user namespace) or setns; or to prctl or libseccomp, with which a sandbox is entered that may end the
+ * process at a clone. Also true while objects are being loaded, when nothing can be said. */
 bool program_must_stay_single(void);
 
 #endif

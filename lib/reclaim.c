@@ -143,20 +143,7 @@ size_t reclaim_sparse_pages(void) {
     return total;
 }
 
-static bool holds_slabs(const struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        if (owner->cache[class].list[SLAB_HELD]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Reads before it writes: each page of a parent's that a child writes to is copied. */
 static void file_held_slabs(struct owner *owner) {
-    if (!holds_slabs(owner)) {
-        return;
-    }
     owner_lock(owner);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         while (owner->cache[class].list[SLAB_HELD]) {

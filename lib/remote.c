@@ -103,7 +103,8 @@ static void send(struct owner *target, struct remote_magazine *m) {
     } while (
         !atomic_compare_exchange_weak_explicit(&target->inbox, &head, m, memory_order_seq_cst, memory_order_relaxed));
     uint32_t waiting = atomic_fetch_add_explicit(&target->inbox_count, 1, memory_order_relaxed) + 1;
-    if (!owner_active(target)) {
+    bool idle = atomic_load_explicit(&target->state, memory_order_seq_cst) == OWNER_IDLE;
+    if (idle) {
         remote_return_inbox(target);
     } else if (waiting > INBOX_LIMIT && owner_try_lock(target)) {
         return_locked(target);

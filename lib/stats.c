@@ -29,7 +29,7 @@ static void add_owner(struct slabmalloc_stats *stats, struct owner *owner) {
         add_class(stats, owner, class);
     }
     stats->run_cached_bytes += counter_read(&owner->run_cache_pages) << PAGE_SHIFT;
-    stats->owners_active += owner_active(owner);
+    stats->owners_active += atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;
     stats->lock_waits += owner->lock->waits;
     owner_unlock(owner);
 }
@@ -46,6 +46,7 @@ static void add_zone(struct slabmalloc_stats *stats, struct zone *zone) {
 
 void stats_gather(struct slabmalloc_stats *stats) {
     memset(stats, 0, sizeof *stats);
+    owner_settle();
     for (uint32_t id = 1; id <= owner_count(); id++) {
         add_owner(stats, owner_by_id(id));
     }

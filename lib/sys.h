@@ -76,8 +76,8 @@ int sys_guard(void *address, size_t bytes);
  * and all signals blocked; it ends when MAIN returns. *ALIVE is its id before it runs, and 0 when it has ended. */
 int sys_clone(int (*main)(void *), void *stack_top, void *pointer, _Atomic uint32_t *alive);
 
-/* Blocks every signal for this thread, but for the one by which the C library changes user ids; returns what was blocked
- * before. Neither can be refused. */
+/* Blocks every signal for this thread, but for the one by which the C library changes user ids; returns what was
+ * blocked before. Neither can be refused. */
 uint64_t sys_block_signals(void);
 void sys_restore_signals(uint64_t blocked);
 

@@ -40,6 +40,7 @@ unit_tests = \
 # Programs that the preload tests run; they know nothing of slabmalloc.
 preload_programs = \
 	test/preload/progs/address_space \
+	test/preload/progs/after_free \
 	test/preload/progs/bad_free \
 	test/preload/progs/conf_probe \
 	test/preload/progs/confined \
@@ -57,6 +58,7 @@ preload_programs = \
 	test/preload/progs/overcommit \
 	test/preload/progs/own_malloc \
 	test/preload/progs/refuse \
+	test/preload/progs/sandbox \
 	test/preload/progs/spawn \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
@@ -77,6 +79,7 @@ preload_tests = \
 	test/preload/children_of_busy_parents_work.t \
 	test/preload/confined_processes_work.t \
 	test/preload/cxx_operators_conform.t \
+	test/preload/freed_memory_does_no_harm.t \
 	test/preload/gcc_behaves_the_same.t \
 	test/preload/git_behaves_the_same.t \
 	test/preload/glibc_extras_conform.t \

@@ -73,6 +73,7 @@ static const char *const call_name[] = {
     [SYS_BIND] = "mbind",
     [SYS_GETCPU] = "getcpu",
     [SYS_NODES] = "get_mempolicy",
+    [SYS_THREAD] = "clone",
     [SYS_CLOCK] = "clock_gettime",
     [SYS_WAIT] = "futex",
     [SYS_WRITE] = "write",
@@ -185,6 +186,8 @@ void __wrap_meta_free(void *piece, size_t bytes) {
 /* What has an owner of metadata when nothing is allocated. */
 static inline size_t metadata_held(void) {
     size_t bytes = owner_count() * sizeof(struct owner);
+    /* Their locks lie apart, sixteen together. */
+    bytes += (owner_count() / 16 + 1) * 16 * CACHE_LINE;
     for (uint32_t id = 1; id <= owner_count(); id++) {
         const struct owner *owner = owner_by_id(id);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {

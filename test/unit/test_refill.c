@@ -324,7 +324,7 @@ static void give_it_directly(void) {
 
 Test(refill, every_change_to_slabs_waits_for_the_owners_lock) {
     owner_used = owner_borrow();
-    struct lock *lock = &owner_used->lock;
+    struct lock *lock = owner_used->lock;
     MUST(waits_for(lock, refill_it));
     MUST(waits_for(lock, flush_it));
     MUST(waits_for(lock, take_one));

@@ -299,7 +299,7 @@ static void active_owner_in_depot(void *arg) {
     (void)arg;
     struct owner *owner = owner_borrow();
     owner_return(owner);
-    owner->state = owner_have()->state;
+    owner->state = OWNER_ACTIVE;
 }
 
 static void free_one_elsewhere(unsigned index) {

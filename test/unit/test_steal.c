@@ -11,7 +11,7 @@ static void *left[12000];
 
 /* --- Making and handing over owners --- */
 
-static struct lock *locks[NODES_MAX + 1];
+static struct lock *locks[NODES_MAX + 2];
 static unsigned nlocks;
 
 static void note_lock(struct lock *lock) {
@@ -32,10 +32,10 @@ static void have_one_owner(void) {
 }
 
 Test(steal, making_and_adopting_one_waits_for_the_tables_and_the_depots_lock) {
-    owner_each_lock(note_lock); /* the depots', then the table's, then the owners' */
-    MUST(waits_for(locks[NODES_MAX], have_two_owners));
-    MUST(!waits_for(locks[NODES_MAX], have_one_owner));
-    MUST(waits_for(locks[0], have_one_owner));
+    owner_each_lock(note_lock); /* the children's, the depots', the table's, then the owners' */
+    MUST(waits_for(locks[NODES_MAX + 1], have_two_owners));
+    MUST(!waits_for(locks[NODES_MAX + 1], have_one_owner));
+    MUST(waits_for(locks[1], have_one_owner));
 }
 
 /* Free pieces of metadata are used again in turn. */
@@ -141,7 +141,8 @@ Test(steal, one_empty_slab_of_a_class_stays_and_no_more) {
         slabmalloc_free(left[i]);
     }
     const struct owner_cache *cache = &owner_have()->cache[class];
-    MUST(cache->nslabs == 1 && cache->count[SLAB_EMPTY] == 1 && cache->list[SLAB_EMPTY] && !cache->list[SLAB_EMPTY]->next);
+    MUST(cache->nslabs == 1 && cache->count[SLAB_EMPTY] == 1 && cache->list[SLAB_EMPTY] &&
+         !cache->list[SLAB_EMPTY]->next);
     MUST_BE_SOUND();
 }
 
@@ -155,7 +156,7 @@ static void steal(void) {
 /* Only a walk over the idle owners takes the depot's lock. */
 Test(steal, thief_walks_only_when_something_was_announced) {
     owner_each_lock(note_lock);
-    struct lock *depot = locks[0];
+    struct lock *depot = locks[1];
     struct owner *victim = owner_borrow();
     thief = owner_borrow();
     void *first = magazine_take_one(victim, sizeclass_of(2000)),
