@@ -116,7 +116,7 @@ static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool
     unsigned group = group_of(pfn, order), kind = ndirty ? KIND_DIRTY : KIND_FRESH;
     list_insert(&area->list[group][kind], pfn, at_tail);
     buddy->orders[group][kind] |= 1u << order;
-    area->nr_free++;
+    counter_add(&area->nr_free, 1);
     counter_add(&buddy->free_pages, npages);
     counter_add(&buddy->dirty_pages, ndirty);
 }
@@ -132,7 +132,7 @@ static void area_remove(struct buddy *buddy, uintptr_t pfn) {
     if (!list->head) {
         buddy->orders[group][kind] &= ~(1u << order);
     }
-    area->nr_free--;
+    counter_sub(&area->nr_free, 1);
     counter_sub(&buddy->free_pages, (size_t)1 << order);
     counter_sub(&buddy->dirty_pages, page->extra);
     page->state = PAGE_BODY;
@@ -176,20 +176,31 @@ void buddy_free(struct buddy *buddy, uintptr_t pfn, size_t npages, size_t ntouch
     }
 }
 
-/* A block that is in no list any more: keeps [FROM, TO) of it and gives the rest back, largest pieces first. */
+/* Splits the block of ORDER at PFN in two; a half without a page of [FROM, TO) goes into the lists. */
+static void halve(struct buddy *buddy, uintptr_t pfn, unsigned order, uintptr_t from, uintptr_t to) {
+    uintptr_t half = (uintptr_t)1 << (order - 1), middle = pfn + half;
+    buddy->splits++;
+    if (middle <= from) {
+        area_insert(buddy, pfn, order - 1, false);
+    } else if (to <= middle) {
+        area_insert(buddy, middle, order - 1, false);
+    }
+}
+
+/* A block that is in no list any more: keeps what [FROM, TO) has of it and gives the rest back, largest pieces first.
+ * Of each order at most two blocks need splitting: those that a border of the range goes through. */
 static void split(struct buddy *buddy, uintptr_t pfn, unsigned order, uintptr_t from, uintptr_t to) {
+    uintptr_t end = pfn + ((uintptr_t)1 << order);
+    from = max_size(from, pfn);
+    to = min_size(to, end);
     ASSERT(from < to);
-    while (pfn < from || pfn + ((uintptr_t)1 << order) > to) {
-        uintptr_t middle = pfn + ((uintptr_t)1 << --order);
-        buddy->splits++;
-        if (to <= middle) {
-            area_insert(buddy, middle, order, false);
-        } else if (from >= middle) {
-            area_insert(buddy, pfn, order, false);
-            pfn = middle;
-        } else {
-            split(buddy, pfn, order, from, middle);
-            pfn = middle;
+    for (; order; order--) {
+        uintptr_t inside = ((uintptr_t)1 << order) - 1, first = from & ~inside, last = to & ~inside;
+        if (from & inside) {
+            halve(buddy, first, order, from, to);
+        }
+        if (to & inside && !(from & inside && first == last)) {
+            halve(buddy, last, order, from, to);
         }
     }
 }

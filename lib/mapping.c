@@ -14,7 +14,7 @@
 
 /* With large blocks in use the cache may hold this share of them, if that is more than options.map_cache: what is freed
  * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
-#define CACHE_SHARE 8
+#define CACHE_SHARE 2
 
 /* A rest smaller than this stays with the request rather than in the cache. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)

@@ -4,7 +4,7 @@
  * A mapping is pageblock aligned; its first page has the tag and the length, so the page map needs a leaf for it
  * but no zone. realloc grows in place or by moving page tables (mremap), never by copying.
  *
- * Freed mappings wait in a cache, at most options.map_cache bytes or 1/8 of the live ones, for the next request: their
+ * Freed mappings wait in a cache, at most options.map_cache bytes or half of the live ones, for the next request: their
  * pages are resident, and touching new ones costs more than anything else here. A request takes the smallest that is
  * large enough and leaves the rest cached, or grows the largest that is not. Neighbours in the cache are one entry.
  * What nobody took for options.decay_ms is unmapped.

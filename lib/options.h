@@ -12,7 +12,7 @@
  * on threads' slow paths only, so an idle process keeps what it has magazine_max    bytes (K M)     32K      most bytes
  * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
  *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
- *                                            1/8 of the live ones if that is more)
+ *                                            half of the live ones if that is more)
  *
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.

@@ -9,7 +9,7 @@
 /* glibc's word, true from start until the first pthread_create (since 2.32; without it nothing is known). */
 extern char __libc_single_threaded __attribute__((weak));
 
-static const ElfW(Dyn) * dynamic_entry(const ElfW(Dyn) * at, ElfW(Sxword) tag) {
+static const Elf64_Dyn *dynamic_entry(const Elf64_Dyn *at, Elf64_Sxword tag) {
     while (at->d_tag != DT_NULL && at->d_tag != tag) {
         at++;
     }
@@ -17,8 +17,8 @@ static const ElfW(Dyn) * dynamic_entry(const ElfW(Dyn) * at, ElfW(Sxword) tag) {
 }
 
 /* The loader replaces offsets by addresses in most objects, but not in the kernel's own. */
-static const void *dynamic_pointer(const struct link_map *object, ElfW(Sxword) tag) {
-    const ElfW(Dyn) *entry = dynamic_entry(object->l_ld, tag);
+static const void *dynamic_pointer(const struct link_map *object, Elf64_Sxword tag) {
+    const Elf64_Dyn *entry = dynamic_entry(object->l_ld, tag);
     if (!entry) {
         return NULL;
     }
@@ -45,7 +45,7 @@ static bool asks_for_one_thread(const char *name) {
 }
 
 static bool object_refers(const struct link_map *object) {
-    const ElfW(Sym) *symbols = dynamic_pointer(object, DT_SYMTAB);
+    const Elf64_Sym *symbols = dynamic_pointer(object, DT_SYMTAB);
     const char *names = dynamic_pointer(object, DT_STRTAB);
     size_t n = symbols && names ? symbol_count(object) : 0;
     for (size_t i = 1; i < n; i++) {
@@ -59,10 +59,10 @@ static bool object_refers(const struct link_map *object) {
 
 /* The loader's list, found without asking the loader, which would take its lock. Of a static program: NULL. */
 static const struct r_debug *loaded_objects(void) {
-    const ElfW(Phdr) *header = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+    const Elf64_Phdr *header = (const Elf64_Phdr *)getauxval(AT_PHDR);
     size_t n = header ? getauxval(AT_PHNUM) : 0;
     uintptr_t base = 0;
-    const ElfW(Phdr) *dynamic = NULL;
+    const Elf64_Phdr *dynamic = NULL;
     for (size_t i = 0; i < n; i++) {
         if (header[i].p_type == PT_PHDR) {
             base = (uintptr_t)header - header[i].p_vaddr;
@@ -71,7 +71,7 @@ static const struct r_debug *loaded_objects(void) {
             dynamic = &header[i];
         }
     }
-    const ElfW(Dyn) *debug = dynamic ? dynamic_entry((const ElfW(Dyn) *)(base + dynamic->p_vaddr), DT_DEBUG) : NULL;
+    const Elf64_Dyn *debug = dynamic ? dynamic_entry((const Elf64_Dyn *)(base + dynamic->p_vaddr), DT_DEBUG) : NULL;
     return debug ? (const struct r_debug *)debug->d_un.d_ptr : NULL;
 }
 

@@ -28,13 +28,14 @@ const uint8_t sizeclass_table[SLAB_MAX / CLASS_GRANULE + 1] __attribute__((align
 /* X(size) for the sixteen multiples of 16, then for eight sizes to each doubling; in granules. */
 #define LINEAR(X) X(1), X(2), X(3), X(4), X(5), X(6), X(7), X(8), X(9), X(10), X(11), X(12), X(13), X(14), X(15), X(16)
 #define DOUBLING(X, half)                                                                                              \
-    X(9 * (half)), X(10 * (half)), X(11 * (half)), X(12 * (half)), X(13 * (half)), X(14 * (half)), X(15 * (half)),     \
-        X(16 * (half))
+    X(UINT64_C(9) * (half)), X(UINT64_C(10) * (half)), X(UINT64_C(11) * (half)), X(UINT64_C(12) * (half)),             \
+        X(UINT64_C(13) * (half)), X(UINT64_C(14) * (half)), X(UINT64_C(15) * (half)), X(UINT64_C(16) * (half))
 #define ALL(X)                                                                                                         \
     LINEAR(X), DOUBLING(X, 2), DOUBLING(X, 4), DOUBLING(X, 8), DOUBLING(X, 16), DOUBLING(X, 32), DOUBLING(X, 64),      \
         DOUBLING(X, 128)
-#define GRANULES(n) (n)
-#define RECIPROCAL(n) (uint32_t)((((uint64_t)1 << 32) + (n)*CLASS_GRANULE - 1) / ((n)*CLASS_GRANULE))
+#define GRANULES(n) (uint16_t)(n)
+#define BYTES(n) ((n) * (uint64_t)CLASS_GRANULE)
+#define RECIPROCAL(n) (uint32_t)((((uint64_t)1 << 32) + BYTES(n) - 1) / BYTES(n))
 
 const uint16_t sizeclass_granules[CLASS_COUNT] = {ALL(GRANULES)};
 const uint32_t sizeclass_reciprocal[CLASS_COUNT] = {ALL(RECIPROCAL)};

@@ -19,11 +19,16 @@
 
 /* See dirty_allowance. */
 #define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-#define DIRTY_SHARE 8
+#define DIRTY_SHARE 16
 #define SHED_MIN_ORDER 4
 
 /* A purge gives up after this many refusals. */
 #define REFUSALS_MAX 64
+
+/* Free pageblocks a zone keeps once address space was scarce. */
+#define SCARCE_KEEP 2
+
+static _Atomic bool scarce;
 
 static struct {
     struct zone zone[ZONES_MAX];
@@ -289,21 +294,6 @@ uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group gr
     return zone_alloc(node, kind, group, *npages, 0);
 }
 
-void zone_free(uintptr_t pfn, size_t npages, size_t ntouched) {
-    struct zone *zone = zone_of(pfn);
-    lock_take(&zone->lock);
-    buddy_free(&zone->buddy, pfn, npages, ntouched);
-    lock_drop(&zone->lock);
-}
-
-void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
-    struct zone *zone = zone_of(pfn);
-    lock_take(&zone->lock);
-    buddy_set_fresh_mask(pfn, npages, ~touched);
-    buddy_free(&zone->buddy, pfn, npages, 0);
-    lock_drop(&zone->lock);
-}
-
 bool zone_extend(uintptr_t pfn, size_t npages) {
     if (!(pfn & (BLOCK_PAGES - 1))) {
         return false; /* the block before ended with its pageblock */
@@ -347,8 +337,34 @@ static bool unmap_one(struct zone *zone) {
     return false;
 }
 
+/* Where the kernel once refused memory, the program's own mappings need the addresses too: its threads' stacks, say. */
+static void relieve(struct zone *zone) {
+    if (unlikely(atomic_load_explicit(&scarce, memory_order_relaxed)) &&
+        counter_read(&zone->buddy.area[MAX_ORDER].nr_free) > SCARCE_KEEP) {
+        unmap_one(zone);
+    }
+}
+
+void zone_free(uintptr_t pfn, size_t npages, size_t ntouched) {
+    struct zone *zone = zone_of(pfn);
+    lock_take(&zone->lock);
+    buddy_free(&zone->buddy, pfn, npages, ntouched);
+    lock_drop(&zone->lock);
+    relieve(zone);
+}
+
+void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
+    struct zone *zone = zone_of(pfn);
+    lock_take(&zone->lock);
+    buddy_set_fresh_mask(pfn, npages, ~touched);
+    buddy_free(&zone->buddy, pfn, npages, 0);
+    lock_drop(&zone->lock);
+    relieve(zone);
+}
+
 size_t zone_unmap_free(void) {
     size_t total = 0;
+    atomic_store_explicit(&scarce, true, memory_order_relaxed);
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         while (unmap_one(zone)) {
             total += BLOCK_PAGES;

@@ -95,7 +95,8 @@ void zone_fork_child(void);
 /* zone_purge to nothing for every zone. */
 size_t zone_trim(void);
 
-/* Unmaps free pageblocks: address space is scarce (RLIMIT_AS, overcommit). Returns the pages unmapped. */
+/* Unmaps free pageblocks: address space is scarce (RLIMIT_AS, overcommit). From then on zones keep few. Returns the
+ * pages unmapped. */
 size_t zone_unmap_free(void);
 
 /* Every zone that has memory, in index order; NULL at the end. */

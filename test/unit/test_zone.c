@@ -98,6 +98,9 @@ Test(zone, no_memory_is_0_and_changes_nothing) {
 }
 
 Test(zone, a_limit_of_address_space_is_used_up_and_then_recovers) {
+#ifdef __SANITIZE_ADDRESS__
+    cr_skip_test("under AddressSanitizer: it needs address space too");
+#endif
     static uintptr_t pfn[1024];
     size_t count = 0;
     require(take(1)); /* so that page map leaves of the neighbourhood are there */
