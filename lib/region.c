@@ -11,8 +11,10 @@ size_t region_footprint(void) {
     return atomic_load_explicit(&footprint, memory_order_relaxed);
 }
 
+/* Acquire and release: whoever is given addresses that another thread unmapped sees the page map as that one left it.
+ * (The kernel's locks order the two as well, but C knows nothing of them.) */
 void region_account(ptrdiff_t bytes) {
-    atomic_fetch_add_explicit(&footprint, (size_t)bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&footprint, (size_t)bytes, memory_order_acq_rel);
 }
 
 /* The kernel may align by itself; if not, map more and cut both ends. */
@@ -71,10 +73,12 @@ struct region region_map(size_t wanted, size_t least, bool huge, unsigned bind) 
 }
 
 bool region_unmap(uintptr_t pfn, size_t npages) {
+    ptrdiff_t bytes = (ptrdiff_t)(npages << PAGE_SHIFT);
+    region_account(-bytes); /* before the addresses can be another's */
     if (sys_unmap(pfn_pointer(pfn), npages << PAGE_SHIFT)) {
+        region_account(bytes);
         return false;
     }
-    region_account(-(ptrdiff_t)(npages << PAGE_SHIFT));
     return true;
 }
 

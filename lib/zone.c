@@ -117,8 +117,20 @@ static bool zone_grow(struct zone *zone) {
     return true;
 }
 
-/* Takes a dirty block out for purging; it is nobody else's until isolate_end. 0: none. */
-static uintptr_t isolate(struct zone *zone, unsigned min_order) {
+/* A block on its way out of memory. Its struct page belongs to the list of isolated blocks meanwhile. */
+struct isolated {
+    uintptr_t pfn; /* 0: none */
+    size_t npages, ndirty;
+};
+
+static struct isolated isolated_at(uintptr_t pfn) {
+    const struct page *page = pagemap_page(pfn);
+    return (struct isolated){.pfn = pfn, .npages = (size_t)1 << page->order, .ndirty = page->extra};
+}
+
+/* Takes a dirty block out for purging; it is nobody else's until isolate_end. */
+static struct isolated isolate(struct zone *zone, unsigned min_order) {
+    struct isolated out = {0};
     unsigned order;
     lock_take(&zone->lock);
     uintptr_t pfn = buddy_take_dirty(&zone->buddy, min_order, &order);
@@ -127,38 +139,37 @@ static uintptr_t isolate(struct zone *zone, unsigned min_order) {
         page->state = PAGE_ISOLATED;
         page->link = zone->isolated;
         zone->isolated = pfn;
-        zone->isolated_pages += (size_t)1 << order;
+        out = isolated_at(pfn);
+        zone->isolated_pages += out.npages;
     }
     lock_drop(&zone->lock);
-    return pfn;
+    return out;
 }
 
 /* With the lock. The list is short: at most what the threads now purging hold. */
-static void isolated_remove(struct zone *zone, uintptr_t pfn) {
-    struct page *page = pagemap_page(pfn);
-    if (zone->isolated == pfn) {
+static void isolated_remove(struct zone *zone, struct isolated block) {
+    struct page *page = pagemap_page(block.pfn);
+    if (zone->isolated == block.pfn) {
         zone->isolated = page->link;
     } else {
         struct page *at = pagemap_page(zone->isolated);
-        while (at->link != pfn) {
+        while (at->link != block.pfn) {
             at = pagemap_page(at->link);
         }
         at->link = page->link;
     }
     page->state = PAGE_BODY;
-    zone->isolated_pages -= (size_t)1 << page->order;
+    zone->isolated_pages -= block.npages;
 }
 
-static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
-    struct page *page = pagemap_page(pfn);
-    size_t npages = (size_t)1 << page->order;
+static void isolate_end(struct zone *zone, struct isolated block, bool purged) {
     lock_take(&zone->lock);
-    isolated_remove(zone, pfn);
+    isolated_remove(zone, block);
     if (purged) {
-        buddy_mark_fresh(pfn, npages);
-        zone->purged_pages += page->extra;
+        buddy_mark_fresh(block.pfn, block.npages);
+        zone->purged_pages += block.ndirty;
     }
-    buddy_free(&zone->buddy, pfn, npages, 0);
+    buddy_free(&zone->buddy, block.pfn, block.npages, 0);
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
     lock_drop(&zone->lock);
 }
@@ -166,7 +177,7 @@ static void isolate_end(struct zone *zone, uintptr_t pfn, bool purged) {
 void zone_fork_child(void) {
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         while (zone->isolated) {
-            isolate_end(zone, zone->isolated, false);
+            isolate_end(zone, isolated_at(zone->isolated), false);
         }
     }
 }
@@ -180,30 +191,29 @@ void zone_break_huge(uintptr_t pfn) {
 }
 
 /* The memory of an isolated block goes back. */
-static bool purge_block(uintptr_t pfn, size_t npages) {
-    if (npages < BLOCK_PAGES) {
-        zone_break_huge(pfn);
+static bool purge_block(struct isolated block) {
+    if (block.npages < BLOCK_PAGES) {
+        zone_break_huge(block.pfn);
     }
-    return region_purge(pfn, npages);
+    return region_purge(block.pfn, block.npages);
 }
 
 /* Purges until KEEP_PAGES dirty pages are left. A block the kernel refuses to take (locked by the program) stays
  * isolated until the end, so that it does not stand before the others. Returns the dirty pages given back. */
 static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
-    uintptr_t refused[REFUSALS_MAX];
+    struct isolated refused[REFUSALS_MAX];
     size_t total = 0, nrefused = 0;
     region_purging = true;
     while (counter_read(&zone->buddy.dirty_pages) > keep_pages && nrefused < REFUSALS_MAX) {
-        uintptr_t pfn = isolate(zone, min_order);
-        if (!pfn) {
+        struct isolated block = isolate(zone, min_order);
+        if (!block.pfn) {
             break;
         }
-        struct page *page = pagemap_page(pfn);
-        if (purge_block(pfn, (size_t)1 << page->order)) {
-            total += page->extra;
-            isolate_end(zone, pfn, true);
+        if (purge_block(block)) {
+            total += block.ndirty;
+            isolate_end(zone, block, true);
         } else {
-            refused[nrefused++] = pfn;
+            refused[nrefused++] = block;
         }
     }
     while (nrefused) {

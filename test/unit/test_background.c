@@ -40,6 +40,19 @@ static unsigned threads(const char *name) {
     return n;
 }
 
+static bool helper_is_gone(void) {
+    return threads("slabmalloc") == 0;
+}
+
+static void in_a_short_interval(void) {
+    slabmalloc_free(slabmalloc_malloc(1)); /* the environment is read before this overrides it */
+    options.decay_ms = 50;
+}
+
+TestSuite(background, .init = in_a_short_interval);
+
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+
 /* Waits for what must come some time; a minute is for ever. */
 static bool comes_true(bool (*condition)(void)) {
     for (unsigned i = 0; i < 6000; i++) {
@@ -54,19 +67,6 @@ static bool comes_true(bool (*condition)(void)) {
 static bool helper_is_there(void) {
     return threads("slabmalloc") > 0;
 }
-
-static bool helper_is_gone(void) {
-    return threads("slabmalloc") == 0;
-}
-
-static void in_a_short_interval(void) {
-    slabmalloc_free(slabmalloc_malloc(1)); /* the environment is read before this overrides it */
-    options.decay_ms = 50;
-}
-
-TestSuite(background, .init = in_a_short_interval);
-
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 
 Test(background, an_idle_process_gives_its_peak_back_and_the_helper_ends) {
     peak();

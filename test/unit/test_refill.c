@@ -287,6 +287,7 @@ static void be_greedy_and_stay(unsigned index) {
 }
 
 Test(refill, fork_child_has_what_threads_it_does_not_have_pinned) {
+    SKIP_UNDER_TSAN("a fork child starts threads");
     options.magazine_max = 64 * MIB;
     pthread_barrier_init(&all_greedy, NULL, 4);
     pthread_barrier_init(&child_ended, NULL, 4);
