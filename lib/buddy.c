@@ -278,7 +278,7 @@ size_t buddy_fit(const struct buddy *buddy, size_t npages, size_t least, enum bu
 static void open_block(struct buddy *buddy, uintptr_t pfn, enum buddy_group group) {
     struct block *block = pagemap_block(pfn);
     block->group = (uint8_t)group;
-    if (block->huge && !pagemap_page(pfn)->extra) {
+    if (block_huge(block) && !pagemap_page(pfn)->extra) {
         /* The first touch of any page makes the whole huge page resident: prefer its rest from now on. */
         area_remove(buddy, pfn);
         fresh_set(pfn, BLOCK_PAGES, false);
@@ -339,6 +339,14 @@ uintptr_t buddy_remove_block(struct buddy *buddy) {
         take_block(buddy, pfn, MAX_ORDER);
     }
     return pfn;
+}
+
+bool buddy_remove_this(struct buddy *buddy, uintptr_t pfn) {
+    bool is_free = is_free_block(pfn, MAX_ORDER);
+    if (is_free) {
+        take_block(buddy, pfn, MAX_ORDER);
+    }
+    return is_free;
 }
 
 void buddy_add_block(struct buddy *buddy, uintptr_t pfn) {

@@ -78,6 +78,9 @@ void buddy_set_fresh_mask(uintptr_t pfn, size_t npages, uint64_t fresh);
 /* Takes a free pageblock out for good; 0: none. */
 uintptr_t buddy_remove_block(struct buddy *buddy);
 
+/* Takes the pageblock at PFN out for good if it is free; false: it is not. */
+bool buddy_remove_this(struct buddy *buddy, uintptr_t pfn);
+
 /* Adds a pageblock nobody has used. It reads zero. */
 void buddy_add_block(struct buddy *buddy, uintptr_t pfn);
 

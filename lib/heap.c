@@ -95,6 +95,7 @@ static void *no_memory(void) {
 
 /* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
 static bool reclaim(void) {
+    zone_note_scarce();
     return mapping_trim() + zone_unmap_free() > 0;
 }
 
@@ -288,6 +289,7 @@ bool heap_trim(void) {
         owner_drop_empty_slabs(each);
         owner_unlock(each);
     }
-    size_t holes = reclaim_slabs(true);
-    return holes + mapping_trim() + zone_trim() > 0;
+    size_t given = reclaim_slabs(true) + mapping_trim() + zone_trim();
+    zone_unmap_free();
+    return given > 0;
 }

@@ -78,6 +78,19 @@ bool pagemap_cover(uintptr_t pfn, size_t npages) {
     return true;
 }
 
+/* What shares a page with others' entries stays. */
+static void forget(void *table, size_t bytes) {
+    if (((uintptr_t)table | bytes) % PAGE_BYTES == 0) {
+        sys_advise(table, bytes, SYS_DONTNEED);
+    }
+}
+
+void pagemap_forget(uintptr_t pfn, size_t nblocks) {
+    size_t npages = nblocks * BLOCK_PAGES;
+    forget(pagemap_page(pfn), npages * sizeof(struct page));
+    forget(&pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)], npages * sizeof(uint32_t));
+}
+
 static bool visit_chunk(uintptr_t pfn, bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg) {
     struct chunk *chunk = pagemap_chunk(pfn);
     for (size_t i = 0; chunk && i < CHUNK_BLOCKS; i++) {

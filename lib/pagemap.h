@@ -98,8 +98,17 @@ struct block {
     uint16_t longest;                 /* free pages in a row, at most */
     uint8_t zone;                     /* index + 1; 0: the pageblock is not ours; see block_zone */
     uint8_t group;                    /* enum buddy_group of what lives in it */
-    bool huge;                        /* advised for huge pages: the first touch populates all of it */
+    bool huge;                        /* advised for huge pages: the first touch populates all of it; see block_huge */
 };
+
+/* Threads that purge parts of one pageblock write it without a lock, all of them false. */
+static inline bool block_huge(const struct block *block) {
+    return __atomic_load_n(&block->huge, __ATOMIC_RELAXED);
+}
+
+static inline void block_set_huge(struct block *block, bool huge) {
+    __atomic_store_n(&block->huge, huge, __ATOMIC_RELAXED);
+}
 
 /* Written under the zone's lock; walks over all pageblocks read it without that of each. */
 static inline unsigned block_zone(const struct block *block) {
@@ -180,6 +189,10 @@ void pagemap_set_tags(uintptr_t pfn, size_t npages, uint32_t tag);
 
 /* Makes leaves and chunks for [PFN, PFN + NPAGES); false: no memory (nothing is undone; both are harmless). */
 bool pagemap_cover(uintptr_t pfn, size_t npages);
+
+/* NBLOCKS pageblocks, the caller's own and in no zone any more, are about to be unmapped: the memory of their page
+ * structs goes back to the kernel, and that of their tags as far as they fill pages. All read zero from now on. */
+void pagemap_forget(uintptr_t pfn, size_t nblocks);
 
 /* Calls VISIT for every pageblock that belongs to a zone, in address order, until it returns false. */
 void pagemap_each_block(bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg);

@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -72,6 +73,9 @@ int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
         return -EINVAL;
     }
     int saved = errno;
+    if (advice == SYS_DONTNEED && getauxval(AT_PAGESZ) > PAGE_BYTES) {
+        return -EINVAL; /* the kernel would round up, over what is in use */
+    }
     int result = madvise(address, bytes, native[advice]) ? -errno : 0;
     errno = saved;
     return result;

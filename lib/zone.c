@@ -73,7 +73,7 @@ struct zone *zone_of(uintptr_t pfn) {
 
 struct zone *zone_next(struct zone *after) {
     for (struct zone *z = after ? after + 1 : zones.zone; z < zones.zone + zones.nzones; z++) {
-        if (counter_read(&z->mapped_pages)) {
+        if (counter_read(&z->grown)) {
             return z;
         }
     }
@@ -108,11 +108,11 @@ static bool zone_grow(struct zone *zone) {
     for (size_t i = 0; i < region.npages; i += BLOCK_PAGES) {
         struct block *block = pagemap_block(region.pfn + i);
         block_set_zone(block, zone->index + 1u);
-        block->huge = region.huge;
+        block_set_huge(block, region.huge);
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
     counter_add(&zone->mapped_pages, region.npages);
-    zone->grown++;
+    counter_add(&zone->grown, 1);
     lock_drop(&zone->lock);
     return true;
 }
@@ -184,9 +184,9 @@ void zone_fork_child(void) {
 
 void zone_break_huge(uintptr_t pfn) {
     struct block *block = pagemap_block(pfn);
-    if (block->huge) {
+    if (block_huge(block)) {
         sys_advise(pfn_pointer(pfn & ~(BLOCK_PAGES - 1)), BLOCK_BYTES, SYS_NOHUGEPAGE);
-        block->huge = false;
+        block_set_huge(block, false);
     }
 }
 
@@ -327,31 +327,55 @@ size_t zone_trim(void) {
     return total;
 }
 
-/* One free pageblock leaves the zone, or comes back if the kernel refuses. */
-static bool unmap_one(struct zone *zone) {
+/* With the lock: takes a free pageblock out, and the one it shares 4 MiB with if that is free too. Returns how many. */
+static size_t take_out(struct zone *zone, uintptr_t *pfn) {
+    *pfn = buddy_remove_block(&zone->buddy);
+    if (!*pfn) {
+        return 0;
+    }
+    uintptr_t mate = *pfn ^ BLOCK_PAGES;
+    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && buddy_remove_this(&zone->buddy, mate);
+    *pfn = both ? min_size(*pfn, mate) : *pfn;
+    return both ? 2 : 1;
+}
+
+static void set_zone(struct zone *zone, uintptr_t pfn, size_t nblocks, unsigned index) {
+    for (size_t i = 0; i < nblocks; i++) {
+        block_set_zone(pagemap_block(pfn + i * BLOCK_PAGES), index);
+    }
+    counter_add(&zone->mapped_pages, index ? nblocks * BLOCK_PAGES : -(nblocks * BLOCK_PAGES));
+}
+
+/* Free pageblocks leave the zone, or come back if the kernel refuses. Returns the pages unmapped. */
+static size_t unmap_some(struct zone *zone) {
+    uintptr_t pfn;
     lock_take(&zone->lock);
-    uintptr_t pfn = buddy_remove_block(&zone->buddy);
-    if (pfn) {
-        block_set_zone(pagemap_block(pfn), 0);
-        counter_sub(&zone->mapped_pages, BLOCK_PAGES);
+    size_t nblocks = take_out(zone, &pfn);
+    if (nblocks) {
+        set_zone(zone, pfn, nblocks, 0);
     }
     lock_drop(&zone->lock);
-    if (!pfn || region_unmap(pfn, BLOCK_PAGES)) {
-        return pfn != 0;
+    if (!nblocks) {
+        return 0;
+    }
+    pagemap_forget(pfn, nblocks);
+    if (region_unmap(pfn, nblocks * BLOCK_PAGES)) {
+        return nblocks * BLOCK_PAGES;
     }
     lock_take(&zone->lock);
-    block_set_zone(pagemap_block(pfn), zone->index + 1u);
-    counter_add(&zone->mapped_pages, BLOCK_PAGES);
-    buddy_free(&zone->buddy, pfn, BLOCK_PAGES, BLOCK_PAGES);
+    set_zone(zone, pfn, nblocks, zone->index + 1u);
+    for (size_t i = 0; i < nblocks; i++) {
+        buddy_free(&zone->buddy, pfn + i * BLOCK_PAGES, BLOCK_PAGES, BLOCK_PAGES);
+    }
     lock_drop(&zone->lock);
-    return false;
+    return 0;
 }
 
 /* Where the kernel once refused memory, the program's own mappings need the addresses too: its threads' stacks, say. */
 static void relieve(struct zone *zone) {
     if (unlikely(atomic_load_explicit(&scarce, memory_order_relaxed)) &&
         counter_read(&zone->buddy.area[MAX_ORDER].nr_free) > SCARCE_KEEP) {
-        unmap_one(zone);
+        unmap_some(zone);
     }
 }
 
@@ -372,12 +396,15 @@ void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
     relieve(zone);
 }
 
+void zone_note_scarce(void) {
+    atomic_store_explicit(&scarce, true, memory_order_relaxed);
+}
+
 size_t zone_unmap_free(void) {
     size_t total = 0;
-    atomic_store_explicit(&scarce, true, memory_order_relaxed);
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        while (unmap_one(zone)) {
-            total += BLOCK_PAGES;
+        for (size_t npages; (npages = unmap_some(zone));) {
+            total += npages;
         }
     }
     return total;

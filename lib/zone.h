@@ -38,7 +38,8 @@ struct zone {
     size_t isolated_pages;     /* in them */
     size_t dirty_low;          /* least buddy.dirty_pages since the last decay step */
     _Atomic uint64_t decay_at; /* ms */
-    uint64_t allocs, grown, purged_pages;
+    size_t grown;              /* regions it got so far: see counter_read */
+    uint64_t allocs, purged_pages;
 };
 
 /* Finds the nodes. Once, before anything else here. */
@@ -95,11 +96,13 @@ void zone_fork_child(void);
 /* zone_purge to nothing for every zone. */
 size_t zone_trim(void);
 
-/* Unmaps free pageblocks: address space is scarce (RLIMIT_AS, overcommit). From then on zones keep few. Returns the
- * pages unmapped. */
+/* Unmaps free pageblocks, and gives back what their tables took. Returns the pages unmapped. */
 size_t zone_unmap_free(void);
 
-/* Every zone that has memory, in index order; NULL at the end. */
+/* The kernel refused memory (RLIMIT_AS, overcommit): from now on zones keep few free pageblocks mapped. */
+void zone_note_scarce(void);
+
+/* Every zone that has or had memory, in index order; NULL at the end. */
 struct zone *zone_next(struct zone *after);
 
 struct zone *zone_of(uintptr_t pfn);

@@ -165,8 +165,9 @@ Test(background, a_pass_gives_back_what_the_last_one_saw_unused) {
     peak();
     size_t before = zone_dirty_pages();
     MUST(before << PAGE_SHIFT > 30 * MIB);
-    background_pass(sys_now_ms()); /* its interval saw the peak in use */
-    MUST(background_pass(sys_now_ms()) > 30 * MIB);
+    /* The first one's interval saw the peak in use, unless the slow paths ended it before. */
+    size_t first = background_pass(sys_now_ms());
+    MUST(first + background_pass(sys_now_ms()) > 30 * MIB);
     MUST(zone_dirty_pages() << PAGE_SHIFT < 2 * MIB);
     MUST(background_pass(sys_now_ms()) == 0);
     MUST_BE_SOUND();
