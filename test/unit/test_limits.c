@@ -261,6 +261,7 @@ static void hoard_and_free(void *arg) {
 }
 
 Test(limits, exhausted_address_space_is_enomem_and_comes_back) {
+    SKIP_UNDER_TSAN("it needs address space too");
     static const size_t sizes[] = {512, 5000, SLAB_MAX, 100 * KIB, 1 * MIB, 5 * MIB};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         size_t bytes = sizes[i];
