@@ -51,6 +51,7 @@ preload_programs = \
 	test/preload/progs/family_aligned \
 	test/preload/progs/family_cxx \
 	test/preload/progs/family_extras \
+	test/preload/progs/family_rules \
 	test/preload/progs/first_call \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
