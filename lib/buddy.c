@@ -2,12 +2,18 @@
 
 #include "pagemap.h"
 
+/* N (1..64) bits from BIT on, all of one word. */
+static uint64_t bits_from(size_t bit, size_t n) {
+    ASSERT(n && bit + n <= 64);
+    return ~(uint64_t)0 >> (64 - n) << bit;
+}
+
 static size_t fresh_count(uintptr_t pfn, size_t npages) {
     const uint64_t *words = pagemap_block(pfn)->fresh;
     size_t first = pfn & (BLOCK_PAGES - 1), count = 0;
     while (npages) {
         size_t bit = first % 64, n = min_size(64 - bit, npages);
-        uint64_t mask = (n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1) << bit;
+        uint64_t mask = bits_from(bit, n);
         count += (size_t)__builtin_popcountll(__atomic_load_n(&words[first / 64], __ATOMIC_RELAXED) & mask);
         first += n;
         npages -= n;
@@ -20,7 +26,7 @@ static void fresh_set(uintptr_t pfn, size_t npages, bool fresh) {
     size_t first = pfn & (BLOCK_PAGES - 1);
     while (npages) {
         size_t bit = first % 64, n = min_size(64 - bit, npages);
-        uint64_t mask = (n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1) << bit;
+        uint64_t mask = bits_from(bit, n);
         uint64_t word = words[first / 64];
         /* Atomic for fresh_count alone, which may look at its own pages' bits without the lock. */
         __atomic_store_n(&words[first / 64], fresh ? word | mask : word & ~mask, __ATOMIC_RELAXED);
@@ -143,7 +149,7 @@ static bool is_free_block(uintptr_t pfn, unsigned order) {
 }
 
 static void free_block(struct buddy *buddy, uintptr_t pfn, unsigned order) {
-    ASSERT(pagemap_page(pfn)->state != PAGE_FREE);
+    ASSERT(order <= MAX_ORDER && pagemap_page(pfn)->state != PAGE_FREE);
     while (order < MAX_ORDER && is_free_block(pfn ^ ((uintptr_t)1 << order), order)) {
         area_remove(buddy, pfn ^ ((uintptr_t)1 << order));
         pfn &= ~((uintptr_t)1 << order);
@@ -172,6 +178,7 @@ void buddy_free(struct buddy *buddy, uintptr_t pfn, size_t npages, size_t ntouch
 
 /* A block that is in no list any more: keeps [FROM, TO) of it and gives the rest back, largest pieces first. */
 static void split(struct buddy *buddy, uintptr_t pfn, unsigned order, uintptr_t from, uintptr_t to) {
+    ASSERT(from < to);
     while (pfn < from || pfn + ((uintptr_t)1 << order) > to) {
         uintptr_t middle = pfn + ((uintptr_t)1 << --order);
         buddy->splits++;

@@ -253,7 +253,7 @@ void *heap_realloc(void *p, size_t bytes) {
     size_t usable = heap_usable(p);
     if (tag >> TAG_CLASS_BITS) {
         /* Shrinking to less than half moves, so that a large object does not keep a small one's memory. */
-        return bytes <= usable && (bytes >= usable / 2 || usable <= 2 * CLASS_GRANULE) ? p : move(p, usable, bytes);
+        return bytes <= usable && (bytes >= usable / 2 || usable <= (size_t)2 * CLASS_GRANULE) ? p : move(p, usable, bytes);
     }
     check_page_start(p);
     if (bytes > PTRDIFF_MAX - BLOCK_BYTES) {

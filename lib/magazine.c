@@ -36,7 +36,7 @@ const struct magazines magazines_none = {
 
 __thread struct magazines *magazines_self = MAGAZINES_NONE;
 
-/* After fork in a signal handler that interrupted its owner's thread this may be a few pages off, and below zero. */
+/* In a fork child a few pages off, if other threads were just changing it, and so perhaps below zero. */
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
@@ -124,12 +124,11 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
         return;
     }
     void **base = magazine_base(owner, class);
-    budget_return(class,
-                  capacity); /* first: a fork child, which counts again, may then count too much, never too little */
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
     owner->cache[class].batch = 0;
     owner->cache[class].before = (uint16_t)(capacity / 2);
     meta_free(base, slots_bytes(capacity));
+    budget_return(class, capacity);
 }
 
 /* Up to N objects of own slabs into the end of OUT, first to be used last. With the lock. */
@@ -289,7 +288,7 @@ void magazine_flush(struct owner *owner, bool release) {
     }
 }
 
-size_t magazine_pinned_pages(const struct owner *owner) {
+static size_t pinned_by(const struct owner *owner) {
     size_t pinned = 0;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         pinned += pages_pinned(class, owner->cache[class].capacity);
@@ -297,11 +296,8 @@ size_t magazine_pinned_pages(const struct owner *owner) {
     return pinned;
 }
 
-void magazine_fork_child(size_t pinned) {
-    atomic_store_explicit(&pinned_pages, pinned, memory_order_relaxed);
-}
-
 void magazine_abandon(struct owner *owner) {
+    atomic_fetch_sub_explicit(&pinned_pages, pinned_by(owner), memory_order_relaxed);
     magazine_init(owner);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         owner->cache[class].capacity = 0;
@@ -338,7 +334,7 @@ const char *magazine_check(const struct owner *owner) {
             return broken;
         }
     }
-    size_t pinned = magazine_pinned_pages(owner);
+    size_t pinned = pinned_by(owner);
     return pinned <= atomic_load_explicit(&pinned_pages, memory_order_relaxed) ? NULL
                                                                                : "magazines exceed what was budgeted";
 }

@@ -78,11 +78,6 @@ const char *magazine_check(const struct owner *owner);
 /* In a fork child: OWNER's magazines are as another thread left them in mid-step; forget objects and slots. */
 void magazine_abandon(struct owner *owner);
 
-/* In a fork child: the magazines that still count against the budget pin so many pages. */
-void magazine_fork_child(size_t pinned);
-
-size_t magazine_pinned_pages(const struct owner *owner);
-
 /* Magazines of no slots, for a new owner. */
 void magazine_init(struct owner *owner);
 

@@ -522,7 +522,6 @@ static bool is_mine(const struct owner *owner) {
 /* A depot whose lock this thread held before is in its own mid-step: it is left as it is, at the price of the owners
  * that are not in it. */
 static void bury_the_lost(void) {
-    size_t pinned = 0;
     for (unsigned node = 0; node < NODES_MAX; node++) {
         if (!lock_held(&depots[node].lock)) {
             depots[node].idle = NULL;
@@ -534,7 +533,6 @@ static void bury_the_lost(void) {
         atomic_store_explicit(&owner->inbox, NULL, memory_order_relaxed);
         atomic_store_explicit(&owner->inbox_count, 0, memory_order_relaxed);
         if (is_mine(owner)) {
-            pinned += magazine_pinned_pages(owner);
             continue;
         }
         owner_orphan(owner);
@@ -544,7 +542,6 @@ static void bury_the_lost(void) {
             depot->idle = owner;
         }
     }
-    magazine_fork_child(pinned);
 }
 
 void owner_settle(void) {

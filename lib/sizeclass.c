@@ -9,7 +9,7 @@
 #define R32(c) R16(c), R16(c)
 #define R64(c) R32(c), R32(c)
 #define R128(c) R64(c), R64(c)
-#define EIGHT(R, c) R(c), R(c + 1), R(c + 2), R(c + 3), R(c + 4), R(c + 5), R(c + 6), R(c + 7)
+#define EIGHT(R, c) R(c), R((c) + 1), R((c) + 2), R((c) + 3), R((c) + 4), R((c) + 5), R((c) + 6), R((c) + 7)
 
 /* Index: granules, rounded up. 0 bytes get the smallest class. */
 const uint8_t sizeclass_table[SLAB_MAX / CLASS_GRANULE + 1] __attribute__((aligned(64))) = {

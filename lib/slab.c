@@ -193,7 +193,8 @@ static const char *check_pages(const struct slab *slab) {
 
 const char *slab_check(const struct slab *slab) {
     size_t nfree = 0, bytes = sizeclass_bytes(slab->class);
-    if (slab->bytes != bytes || slab->nobjects != min_size((slab->npages << PAGE_SHIFT) / bytes, SLAB_OBJECTS_MAX)) {
+    if (slab->bytes != bytes ||
+        slab->nobjects != min_size(((size_t)slab->npages << PAGE_SHIFT) / bytes, SLAB_OBJECTS_MAX)) {
         return "a slab's size does not follow from its class and pages";
     }
     for (size_t i = 0; i < SLAB_OBJECTS_MAX; i++) {

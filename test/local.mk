@@ -140,6 +140,7 @@ build_tests = \
 	test/comparison.sh \
 	test/golden/fast_path.sh \
 	test/install_layout.sh \
+	test/lint.sh \
 	test/lists.sh \
 	test/soak/soak_notices_faults.sh
 
@@ -166,7 +167,8 @@ test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
-test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_nodes,--wrap=sys_node
+test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
+	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
 test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
@@ -294,6 +296,10 @@ soak: all $(soak_programs) $(preload_programs)
 
 PYTHON3 = python3
 .PHONY: check-long mutation mutation-settings soak
+
+lint:
+	top_srcdir='$(top_srcdir)' top_builddir='$(top_builddir)' $(top_srcdir)/test/lint.sh
+.PHONY: lint
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.

@@ -15,6 +15,9 @@
 #include <sys/personality.h>
 #include <unwind.h>
 
+#include "meta.h"
+#include "owner.h"
+#include "remote.h"
 #include "support.h"
 
 /* Chains end at the workload: its functions, and the helpers they call, lie in a section of their own. */
@@ -35,7 +38,11 @@ enum fault_extent { REFUSE_ONE, REFUSE_KIND, REFUSE_ALL, FAULT_EXTENTS };
 /* What a process holds when a run is over and all was freed. */
 struct level {
     size_t zone_bytes, metadata_bytes, space_bytes, resident_bytes;
+    size_t other_bytes; /* of the space, what is neither zone nor metadata: page map, stacks, the program itself */
 };
+
+/* A life takes a fraction of a second. */
+#define HANG_SECONDS (100 * SUPPORT_SLOWDOWN)
 
 #define CALLS_MAX 8192
 #define FRAMES 12
@@ -51,7 +58,8 @@ static struct inject {
     long at; /* this call is refused; NOT_AT_ALL: a life without faults */
     _Atomic long seen;
     _Atomic bool met, over;
-    struct level normal; /* after a life without faults */
+    _Atomic bool space_refused; /* an unmap or a move, after which addresses may be given up */
+    struct level normal;        /* after a life without faults */
     struct seen_call call[CALLS_MAX];
 } * inject;
 
@@ -91,6 +99,14 @@ static inline _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, vo
     return _URC_NO_REASON;
 }
 
+static inline bool refused_by_plan(enum sys_call call, long n) {
+    if (n <= inject->at) {
+        inject->met |= n == inject->at;
+        return n == inject->at;
+    }
+    return inject->extent == REFUSE_ALL || (inject->extent == REFUSE_KIND && call == inject->call[inject->at].call);
+}
+
 static inline bool refused(enum sys_call call) {
     if (inject->over) {
         return false;
@@ -102,11 +118,86 @@ static inline bool refused(enum sys_call call) {
         _Unwind_Backtrace(note_frame, &inject->call[n]);
         return false;
     }
-    if (n <= inject->at) {
-        inject->met |= n == inject->at;
-        return n == inject->at;
+    bool now = refused_by_plan(call, n);
+    inject->space_refused |= now && (call == SYS_UNMAP || call == SYS_REMAP);
+    return now;
+}
+
+/* --- What the linker puts in place of the library's own (--wrap) --- */
+
+/* Two nodes, on any machine. */
+static bool two_nodes;
+static unsigned node_here;
+
+uint64_t __real_sys_nodes(void);
+uint64_t __wrap_sys_nodes(void);
+uint64_t __wrap_sys_nodes(void) {
+    uint64_t nodes = __real_sys_nodes();
+    return two_nodes ? nodes | 2 : nodes;
+}
+
+unsigned __real_sys_node(void);
+unsigned __wrap_sys_node(void);
+unsigned __wrap_sys_node(void) {
+    unsigned node = __real_sys_node();
+    return node_here ? node_here : node;
+}
+
+/* Where the next mapping shall lie. */
+static char *next_map_at;
+
+void *__real_sys_map(void *hint, size_t bytes);
+void *__wrap_sys_map(void *hint, size_t bytes);
+void *__wrap_sys_map(void *hint, size_t bytes) {
+    if (next_map_at) {
+        hint = next_map_at;
+        next_map_at = NULL;
     }
-    return inject->extent == REFUSE_ALL || (inject->extent == REFUSE_KIND && call == inject->call[inject->at].call);
+    return __real_sys_map(hint, bytes);
+}
+
+/* Metadata that is out. */
+static _Atomic size_t metadata_out;
+
+void *__real_meta_alloc(size_t bytes);
+void *__wrap_meta_alloc(size_t bytes);
+void *__wrap_meta_alloc(size_t bytes) {
+    void *piece = __real_meta_alloc(bytes);
+    metadata_out += piece ? bytes : 0;
+    return piece;
+}
+
+void *__real_meta_alloc_dirty(size_t bytes);
+void *__wrap_meta_alloc_dirty(size_t bytes);
+void *__wrap_meta_alloc_dirty(size_t bytes) {
+    void *piece = __real_meta_alloc_dirty(bytes);
+    metadata_out += piece ? bytes : 0;
+    return piece;
+}
+
+void __real_meta_free(void *piece, size_t bytes);
+void __wrap_meta_free(void *piece, size_t bytes);
+void __wrap_meta_free(void *piece, size_t bytes) {
+    metadata_out -= bytes;
+    __real_meta_free(piece, bytes);
+}
+
+/* What has an owner of metadata when nothing is allocated. */
+static inline size_t metadata_held(void) {
+    size_t bytes = owner_count() * sizeof(struct owner);
+    for (uint32_t id = 1; id <= owner_count(); id++) {
+        const struct owner *owner = owner_by_id(id);
+        for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+            size_t capacity = owner->cache[class].capacity;
+            bytes += capacity ? (capacity + 1) * sizeof(void *) : 0;
+        }
+        MUST(!owner->inbox);
+        bytes += owner->spare ? sizeof(struct remote_magazine) : 0;
+        for (unsigned way = 0; way < REMOTE_WAYS; way++) {
+            bytes += owner->open[way] ? sizeof(struct remote_magazine) : 0;
+        }
+    }
+    return bytes;
 }
 
 static size_t failures; /* allocations that got no memory in this run */
@@ -134,7 +225,10 @@ static inline struct level come_to_rest(void) {
     MUST(s.run_cached_bytes == 0 && s.mapping_cached_bytes == 0);
     MUST(s.zone_free_bytes == s.zone_bytes && s.zone_dirty_bytes == 0);
     MUST(s.mapped_bytes == s.zone_bytes);
-    return (struct level){s.zone_bytes, s.metadata_bytes, address_space_bytes(), anonymous_resident()};
+    MUST(metadata_out == metadata_held());
+    size_t space = address_space_bytes();
+    return (struct level){s.zone_bytes, s.metadata_bytes, space, anonymous_resident(),
+                          space - s.zone_bytes - s.metadata_bytes};
 }
 
 static inline bool no_larger(struct level now, struct level before) {
@@ -173,6 +267,7 @@ static inline void life(const struct workload *workload) {
     MUST(now.zone_bytes <= inject->normal.zone_bytes + REGION_MAX);
     MUST(now.metadata_bytes <= inject->normal.metadata_bytes + 256 * KIB);
     MUST(now.resident_bytes <= inject->normal.resident_bytes + 256 * KIB);
+    MUST(inject->space_refused || now.other_bytes < inject->normal.other_bytes + BLOCK_BYTES);
 }
 
 /* --- In the test's process --- */
@@ -189,9 +284,12 @@ static inline void inject_share(void) {
 /* Runs the plan in a child and returns its wait status. */
 static inline int inject_run(const struct workload *workload) {
     inject->seen = 0;
-    inject->met = inject->over = false;
+    inject->met = inject->over = inject->space_refused = false;
     pid_t pid = fork();
     MUST(pid >= 0);
+    if (!pid) {
+        alarm(HANG_SECONDS);
+    }
     if (!pid && workload->at_start) {
         char name[] = "/proc/self/exe", fd[16];
         snprintf(fd, sizeof fd, "%d", inject_fd);

@@ -9,7 +9,6 @@
 
 #include "inject.h"
 #include "lock.h"
-#include "meta.h"
 #include "sizeclass.h"
 
 /* --- Blocks: contents, errno, ENOMEM --- */
@@ -197,6 +196,17 @@ WORKLOAD static void mappings(void) {
     take_and_drop(40 * MIB); /* too large for the cache */
     drop_from(0, 1);
     slabmalloc_trim();
+}
+
+/* Into addresses that the page map has no tables for. */
+WORKLOAD static void mappings_grown_far(void) {
+    usual_options();
+    char *room = mmap(NULL, 200 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    MUST(room != MAP_FAILED && !munmap(room, 200 * MIB));
+    next_map_at = (char *)round_up((uintptr_t)room, BLOCK_BYTES);
+    take(3 * MIB);
+    resize(0, 150 * MIB); /* in place */
+    resize(0, 3 * MIB);
 }
 
 /* Behind every mapping lies one that does not give way. */
@@ -493,6 +503,7 @@ static void a_child_must_end_well(void) {
     pid_t pid = fork();
     MUST(pid >= 0);
     if (!pid) {
+        alarm(HANG_SECONDS);
         child_life();
         _exit(0);
     }
@@ -548,25 +559,6 @@ WORKLOAD static void first_calls(void) {
     take_zero(2000);
     in_a_thread(take_many, NULL);
     a_child_must_end_well();
-}
-
-/* --- Two nodes, on any machine: the linker puts these in place of the library's own (--wrap) --- */
-
-static bool two_nodes;
-static unsigned node_here;
-
-uint64_t __real_sys_nodes(void);
-uint64_t __wrap_sys_nodes(void);
-uint64_t __wrap_sys_nodes(void) {
-    uint64_t nodes = __real_sys_nodes();
-    return two_nodes ? nodes | 2 : nodes;
-}
-
-unsigned __real_sys_node(void);
-unsigned __wrap_sys_node(void);
-unsigned __wrap_sys_node(void) {
-    unsigned node = __real_sys_node();
-    return node_here ? node_here : node;
 }
 
 WORKLOAD static void two_numa_nodes(void) {

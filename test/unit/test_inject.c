@@ -9,6 +9,7 @@ static const struct workload workloads[] = {
     {"small_objects", small_objects, false},
     {"runs", runs, false},
     {"mappings", mappings, false},
+    {"mappings_grown_far", mappings_grown_far, false},
     {"mappings_moved", mappings_moved, false},
     {"every_kind_becomes_every_other", every_kind_becomes_every_other, false},
     {"zeroed_blocks", zeroed_blocks, false},
@@ -92,6 +93,7 @@ static void walk(const char *name) {
 WALK(small_objects)
 WALK(runs)
 WALK(mappings)
+WALK(mappings_grown_far)
 WALK(mappings_moved)
 WALK(every_kind_becomes_every_other)
 WALK(zeroed_blocks)

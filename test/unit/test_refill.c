@@ -231,6 +231,17 @@ Test(refill, slots_refused_for_want_of_metadata_cost_no_budget) {
     MUST(pinned_bytes >= 32 * MIB && pinned_bytes <= 64 * MIB + region_footprint() / 8);
 }
 
+Test(refill, magazines_without_slots_cost_no_metadata) {
+    use_no_slots();
+    allocate(MANY, 64);
+    size_t mapped = meta_mapped();
+    for (unsigned round = 0; round < 20; round++) {
+        release(MANY);
+        allocate(MANY, 64);
+    }
+    MUST(meta_mapped() <= mapped + 64 * KIB);
+}
+
 static pthread_barrier_t all_greedy, child_ended;
 static size_t pages_of_first;
 

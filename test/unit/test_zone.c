@@ -46,6 +46,19 @@ Test(zone, an_empty_zone_grows_and_counts_what_it_mapped) {
     must_be_sound();
 }
 
+Test(zone, allocations_that_succeed_are_counted) {
+    const struct zone *zone = zone_of(take(1));
+    uint64_t before = zone->allocs;
+    for (unsigned i = 1; i <= 10; i++) {
+        require(take(3) && zone->allocs == before + i);
+    }
+    refuse(SYS_MAP, 0, UINT_MAX);
+    while (take(BLOCK_PAGES)) {
+    }
+    before = zone->allocs;
+    require(!take(BLOCK_PAGES) && zone->allocs == before);
+}
+
 Test(zone, freed_pages_serve_again_and_nothing_is_mapped) {
     uintptr_t pfn = take(100);
     give(pfn, 100, 100);

@@ -48,6 +48,11 @@ Test(zone_purge, a_purge_counts_only_pages_that_were_dirty) {
     uint64_t before = zone_of(pfn)->purged_pages;
     require(zone_purge(zone_of(pfn), 0) == 3);
     require(zone_of(pfn)->purged_pages - before == 3);
+    uintptr_t both[2] = {take(BLOCK_PAGES), take(BLOCK_PAGES)};
+    give(both[0], BLOCK_PAGES, 5);
+    give(both[1], BLOCK_PAGES, 7);
+    require(zone_purge(zone_of(pfn), 0) == 12);
+    require(zone_of(pfn)->purged_pages - before == 15);
 }
 
 Test(zone_purge, a_refused_purge_leaves_dirty_pages_dirty) {
@@ -109,7 +114,8 @@ Test(zone_purge, trim_gives_everything_free_in_every_zone_back) {
         give(pfn[i % 3][i / 3] + 1, BLOCK_PAGES - 1, BLOCK_PAGES - 1);
     }
     size_t rss = rss_bytes();
-    require(zone_trim() >= 24 * (BLOCK_PAGES - 1));
+    size_t dirty = dirty_pages();
+    require(dirty >= 24 * (BLOCK_PAGES - 1) && zone_trim() == dirty);
     require(dirty_pages() == 0);
     require(rss - rss_bytes() >= 40 * MIB, "%zu resident before, %zu after", rss, rss_bytes());
     for (int i = 0; i < 24; i++) {
@@ -258,12 +264,21 @@ Test(zone_purge, live_pages_never_decay) {
 
 /* Shedding: what is dirty and not needed should not add to a new peak. */
 
-static size_t grow_to_a_new_peak(void) {
+static size_t grow_to_a_new_peak_with_decay(long decay_ms) {
     make_dirty(64);
     size_t before = dirty_pages();
-    options.decay_ms = 500;
+    options.decay_ms = decay_ms;
     require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
     return before - dirty_pages();
+}
+
+static size_t grow_to_a_new_peak(void) {
+    return grow_to_a_new_peak_with_decay(500);
+}
+
+Test(zone_purge, no_delay_sheds_and_never_does_not) {
+    require(grow_to_a_new_peak_with_decay(0) > 0);
+    require(grow_to_a_new_peak_with_decay(-1) == 0);
 }
 
 Test(zone_purge, a_new_peak_sheds_idle_memory_in_proportion) {
