@@ -32,8 +32,8 @@ static size_t symbol_count(const struct link_map *object) {
     return gnu ? gnu[1] : sysv ? sysv[1] : 0; /* the first hashed symbol; all symbols */
 }
 
-/* unshare and setns fail in a process of several threads; who calls prctl or libseccomp may be about to forbid clone, on
- * pain of death. */
+/* unshare and setns fail in a process of several threads; who calls prctl or libseccomp may be about to forbid clone,
+ * on pain of death. */
 static bool asks_for_one_thread(const char *name) {
     static const char *const names[] = {"unshare", "setns", "prctl", "seccomp_load"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
