@@ -10,8 +10,9 @@
  * locks of stdio stay as they are, and starting it takes no lock of the C library, which may be held by whoever called
  * malloc. It runs nothing but this library, with all signals blocked, on thread-local storage of its own.
  *
- * It never starts in a process with one thread some object of which refers to unshare, setns, prctl or libseccomp
- * (program.h): the first two fail in processes with more than one. It is not in fork children; they start their own.
+ * It never starts in a process with one thread some object of which refers to unshare or setns, which fail in processes
+ * with more than one, or to prctl or libseccomp, with which a sandbox is entered that may end the process at a clone.
+ * It is not in fork children; they start their own.
  */
 #ifndef SLABMALLOC_BACKGROUND_H
 #define SLABMALLOC_BACKGROUND_H

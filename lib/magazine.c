@@ -124,12 +124,11 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
         return;
     }
     void **base = magazine_base(owner, class);
-    budget_return(class,
-                  capacity); /* first: a fork child, which counts again, may then count too much, never too little */
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
     owner->cache[class].batch = 0;
     owner->cache[class].before = (uint16_t)(capacity / 2);
     meta_free(base, slots_bytes(capacity));
+    budget_return(class, capacity);
 }
 
 /* Up to N objects of own slabs into the end of OUT, first to be used last. With the lock. */

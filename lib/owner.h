@@ -98,6 +98,10 @@ extern __thread struct magazines *magazines_self __attribute__((tls_model("initi
  * (the thread is past them, or the C library refuses one); then calls are served under a lock with owner_borrow. */
 struct owner *owner_get(void);
 
+static inline bool owner_active(const struct owner *owner) {
+    return atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;
+}
+
 /* This thread's owner if it has one already. */
 struct owner *owner_have(void);
 

@@ -44,12 +44,14 @@ preload_programs = \
 	test/preload/progs/bad_free \
 	test/preload/progs/conf_probe \
 	test/preload/progs/confined \
+	test/preload/progs/crowd \
 	test/preload/progs/cxx_lifetime \
 	test/preload/progs/dlopen_plugin \
 	test/preload/progs/family \
 	test/preload/progs/family_aligned \
 	test/preload/progs/family_cxx \
 	test/preload/progs/family_extras \
+	test/preload/progs/family_rules \
 	test/preload/progs/first_call \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
@@ -59,6 +61,7 @@ preload_programs = \
 	test/preload/progs/own_malloc \
 	test/preload/progs/refuse \
 	test/preload/progs/sandbox \
+	test/preload/progs/scarce \
 	test/preload/progs/spawn \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
@@ -78,6 +81,7 @@ preload_tests = \
 	test/preload/blocks_keep_their_bytes_under_stress.t \
 	test/preload/children_of_busy_parents_work.t \
 	test/preload/confined_processes_work.t \
+	test/preload/crowds_work.t \
 	test/preload/cxx_operators_conform.t \
 	test/preload/freed_memory_does_no_harm.t \
 	test/preload/gcc_behaves_the_same.t \
@@ -98,6 +102,7 @@ preload_tests = \
 	test/preload/redis_behaves_the_same.t \
 	test/preload/refused_calls_never_kill_programs.t \
 	test/preload/remote_frees_stay_bounded.t \
+	test/preload/scarce_memory_is_an_error_not_a_crash.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t

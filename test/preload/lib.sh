@@ -93,6 +93,7 @@ done_testing() {
 }
 
 quick() { [ "${SLABMALLOC_CHECK:-}" = quick ]; }
+long() { [ "${SLABMALLOC_CHECK:-}" = long ]; }
 heavy() { if quick; then skip_all "heavy: left out by SLABMALLOC_CHECK=quick"; fi; }
 
 need() {

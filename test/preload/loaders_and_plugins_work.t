@@ -8,6 +8,15 @@ else
 	skip "a plugin that allocates" "$CC cannot make a shared object"
 fi
 tap_of plain late_load "$SLABMALLOC_LIB"
+
+# glibc keeps 1664 bytes for libraries that are loaded late and want their TLS at a fixed offset.
+hogs=()
+for bytes in 1024 256 64 64; do
+	hog=$tmp/hog${#hogs[@]}.so
+	$CC -O2 -fPIC -shared -DHOG_BYTES=$bytes -o "$hog" "$here/plugins/tls_hog.c" 2>/dev/null && hogs+=("$hog")
+done
+tap_of plain late_load "$SLABMALLOC_LIB" "${hogs[@]}"
+[ ! -e "${so:-}" ] || tap_of preloaded dlopen_plugin "$so" "${hogs[@]}"
 tap_both own_malloc
 
 if so=$(plugin audit) && [ -e "$so" ]; then

@@ -4,4 +4,5 @@
 
 tap_both family
 tap_both family_aligned
+tap_both family_rules
 done_testing

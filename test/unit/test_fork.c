@@ -254,18 +254,18 @@ Test(fork, child_trusts_nothing_a_lost_thread_held_beside_its_slabs) {
     free_to_the_inbox();
     const struct owner *lost = owner_of_thread(), *self = owner_have();
     MUST(lost != self && holds_remote_frees(lost) && lost->inbox && holds_runs(lost) && holds_magazines(lost));
-    MUST(lost->state == OWNER_ACTIVE);
+    MUST(owner_active(lost));
     pid_t pid = guarded_fork();
     if (!pid) {
-        owner_settle();
+        owner_settle(); /* as the first slow call does */
+        MUST(!owner_active(lost) && !lost->inbox);
         MUST(!holds_remote_frees(lost) && !holds_runs(lost) && !holds_magazines(lost));
-        MUST(lost->state == OWNER_IDLE);
-        MUST(owner_have() == self && self->state == OWNER_ACTIVE);
+        MUST(owner_have() == self && owner_active(self));
         MUST_BE_SOUND();
         _exit(0);
     }
     wait_for(pid);
-    MUST(holds_runs(lost) && lost->state == OWNER_ACTIVE);
+    MUST(holds_runs(lost) && owner_active(lost));
     pthread_barrier_wait(&done);
     pthread_join(busy[0], NULL);
 }
@@ -381,6 +381,34 @@ static void fork_across_a_waiter(void *arg) {
 
 Test(fork, can_come_while_a_thread_with_a_lower_lock_waits_for_ours) {
     child_must_end_well(fork_across_a_waiter, NULL);
+}
+
+/* As when a signal handler forks while its thread adopts an owner or, at its end, releases one. */
+static void fork_with_a_borrowed_owner(void *arg) {
+    (void)arg;
+    alarm(HANG_SECONDS);
+    threads_run(4, churn_for_a_while); /* some are idle */
+    struct owner *owner = owner_borrow();
+    MUST(owner);
+    pid_t pid = guarded_fork();
+    MUST(owner_active(owner));
+    owner_return(owner);
+    MUST(!owner_active(owner));
+    prove_heap_works(0);
+    /* Each is in the depot once: as many can be borrowed as are idle, and the next one is new. */
+    uint32_t n = owner_count();
+    for (uint32_t i = 0; i < n; i++) {
+        MUST(owner_borrow());
+    }
+    MUST(owner_count() == n + 1);
+    if (pid) {
+        wait_for(pid);
+    }
+    _exit(0);
+}
+
+Test(fork, can_come_while_this_thread_changes_its_owner) {
+    child_must_end_well(fork_with_a_borrowed_owner, NULL);
 }
 
 static volatile pid_t forked;

@@ -493,7 +493,7 @@ static void migrate_back_and_forth(unsigned index) {
         owner_migrate(before, nodes[round % COUNT_OF(nodes)]);
         MUST(owner_have() != before);
         MUST(owner_have()->node == nodes[round % COUNT_OF(nodes)]);
-        MUST(owner_have()->state == OWNER_ACTIVE);
+        MUST(owner_active(owner_have()));
     }
     for (size_t i = 0; i < COUNT_OF(live); i++) {
         slabmalloc_free(live[i].p);

@@ -299,7 +299,7 @@ static void active_owner_in_depot(void *arg) {
     (void)arg;
     struct owner *owner = owner_borrow();
     owner_return(owner);
-    owner->state = OWNER_ACTIVE;
+    owner->state = owner_have()->state;
 }
 
 static void free_one_elsewhere(unsigned index) {

@@ -3,6 +3,8 @@
 #include "tap.h"
 
 #include <malloc.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <map>
 #include <memory>
@@ -212,6 +214,44 @@ static void new_handler_is_called() {
     ok(!p && !q && handler_calls == 0, "malloc and calloc do not call the new_handler");
 }
 
+/* What a new_handler is for: it gives a reserve back, and new tries again. */
+static void *reserve;
+
+static void giving_handler() {
+    handler_calls++;
+    free(reserve);
+    reserve = nullptr;
+    std::set_new_handler(nullptr);
+}
+
+static const size_t limit = size_t{200} << 20, large = size_t{120} << 20;
+
+template <typename Call> static int makes_room(Call call) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rlimit data = {limit, limit};
+        setrlimit(RLIMIT_DATA, &data);
+        reserve = opaque(malloc(large));
+        std::set_new_handler(giving_handler);
+        handler_calls = 0;
+        void *p = opaque(call());
+        _exit(p && handler_calls == 1 && !reserve ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+static void new_handler_makes_room() {
+    auto a = std::align_val_t{128};
+    int bad = makes_room([] { return ::operator new(large); }) + makes_room([] { return ::operator new[](large); }) +
+              makes_room([=] { return ::operator new(large, a); });
+    ok(!bad, "new succeeds when the new_handler gave memory back");
+    bad = makes_room([] { return ::operator new(large, std::nothrow); }) +
+          makes_room([=] { return ::operator new[](large, a, std::nothrow); });
+    ok(!bad, "and so does nothrow new");
+}
+
 static void library_types_work() {
     std::map<std::string, std::vector<std::string>> table;
     size_t total = 0, counted = 0;
@@ -237,6 +277,7 @@ int main() {
     null_is_accepted();
     failure_throws();
     new_handler_is_called();
+    new_handler_makes_room();
     library_types_work();
     return done_testing();
 }

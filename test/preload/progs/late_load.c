@@ -1,6 +1,7 @@
 /*
- * late_load LIBRARY: the allocator is not preloaded but opened by dlopen in a running, threaded program, beside
- * glibc's. Its TLS must fit into what is left of the static TLS block.
+ * late_load LIBRARY [HOG...]: the allocator is not preloaded but opened by dlopen in a running, threaded program,
+ * beside glibc's. Its TLS must fit into what is left of the static TLS block, also when HOGs have taken nearly all of
+ * it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -40,8 +41,11 @@ static void *waits(void *argument) {
 
 int main(int argc, char **argv) {
     tap_begin();
-    if (argc != 2)
+    if (argc < 2)
         return 2;
+    for (int i = 2; i < argc; i++)
+        if (!dlopen(argv[i], RTLD_NOW))
+            note("%s", dlerror());
     /* A thread that was there before the library. */
     pthread_barrier_t barrier;
     pthread_t thread;
