@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "background.h"
 #include "mapping.h"
 #include "model.h"
 #include "owner.h"
@@ -252,8 +253,12 @@ static void free_many(const struct op *op) {
 static void age(const struct op *op) {
     static _Atomic uint64_t ahead;
     uint64_t now = sys_now_ms() + atomic_fetch_add(&ahead, op->detail * 8u);
-    zone_decay(now);
-    mapping_decay(now);
+    if (op->kind % 8 < 2) {
+        background_pass(now); /* as the helper does it, holes included */
+    } else {
+        zone_decay(now);
+        mapping_decay(now);
+    }
     if (owner_have() && op->kind % 4 == 0) {
         run_cache_flush(owner_have());
     }

@@ -149,6 +149,8 @@ static void set_options(uint8_t settings) {
     static const int64_t decay_ms[] = {500, 0, -1, 1};
     static const size_t magazine_max[] = {(size_t)32 << 10, 0, 4096, (size_t)1 << 20};
     static const size_t map_cache[] = {(size_t)16 << 20, 0, (size_t)4 << 20, (size_t)1 << 30};
+    options.background =
+        false; /* its passes are operations here: what it isolates at a moment of its own would be missed */
     options.decay_ms = decay_ms[settings % 4];
     options.magazine_max = magazine_max[settings / 4 % 4];
     options.map_cache = map_cache[settings / 16 % 4];

@@ -7,8 +7,10 @@
 
 #include <fcntl.h>
 
+#include "background.h"
 #include "inject.h"
 #include "lock.h"
+#include "magazine.h"
 #include "sizeclass.h"
 
 /* --- Blocks: contents, errno, ENOMEM --- */
@@ -136,6 +138,7 @@ static void usual_options(void) {
     usual = usual.decay_ms ? usual : options;
     options = usual;
     options.decay_ms = 1000000; /* no decay by the clock: two lives make the same calls */
+    options.background = false; /* nor by a thread of its own */
     options.map_cache = 6 * MIB;
 }
 
@@ -410,6 +413,24 @@ WORKLOAD static void trims_and_decay(void) {
             take_and_drop(400 * KIB); /* never from a thread's cache: each is a slow call */
         }
         slabmalloc_trim();
+    }
+}
+
+/* What the helper does, by hand: holes, empty slabs, cached runs and mappings that two looks found unused. */
+WORKLOAD static void holes_given_back(void) {
+    usual_options();
+    for (unsigned round = 0; round < 2; round++) {
+        for (size_t i = 0; i < 400; i++) {
+            take(2000); /* two to a page */
+        }
+        take(5 * MIB);
+        drop_from(1, 2);
+        drop_from(2, 4);
+        drop_from(0, 8);
+        magazine_flush(owner_get(), false);
+        background_pass(sys_now_ms() + 1000);
+        background_pass(sys_now_ms() + 2000);
+        take_many(NULL); /* in part from what was purged */
     }
 }
 

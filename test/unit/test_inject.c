@@ -18,6 +18,7 @@ static const struct workload workloads[] = {
     {"waiting_for_a_lock", waiting_for_a_lock, false},
     {"metadata_used_up", metadata_used_up, false},
     {"trims_and_decay", trims_and_decay, false},
+    {"holes_given_back", holes_given_back, false},
     {"memory_given_up", memory_given_up, false},
     {"huge_pages", huge_pages, false},
     {"mixed_life_with_decay_at_once", mixed_life_with_decay_at_once, false},
@@ -103,6 +104,7 @@ WALK(threads)
 WALK(waiting_for_a_lock)
 WALK(metadata_used_up)
 WALK(trims_and_decay)
+WALK(holes_given_back)
 WALK(memory_given_up)
 WALK(huge_pages)
 WALK(mixed_life_with_decay_at_once)
