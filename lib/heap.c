@@ -31,7 +31,6 @@ static void heap_init(void) {
         options_read_environment();
         pagemap_init();
         zone_init();
-        owner_init();
         background_new_process();
         atomic_store_explicit(&heap_state, HEAP_READY, memory_order_release);
     }

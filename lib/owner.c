@@ -204,7 +204,8 @@ static void thread_exit(void *arg) {
     owner_release(owner);
 }
 
-void owner_init(void) {
+/* Tried again with each thread's first call until it works. */
+static void register_exit(void) {
     lock_take(&owners.lock);
     if (!atomic_load_explicit(&owners.key_valid, memory_order_relaxed) && !sys_key(&owners.key, thread_exit)) {
         atomic_store_explicit(&owners.key_valid, true, memory_order_release);
@@ -215,7 +216,7 @@ void owner_init(void) {
 /* OWNER, this thread's, will be released at its exit; false: the C library has no key or no memory for that. */
 static bool keep_until_exit(struct owner *owner) {
     if (unlikely(!atomic_load_explicit(&owners.key_valid, memory_order_acquire))) {
-        owner_init();
+        register_exit();
     }
     return atomic_load_explicit(&owners.key_valid, memory_order_relaxed) && !sys_keep(owners.key, owner);
 }

@@ -164,9 +164,6 @@ struct owner *owner_by_id(uint32_t id);
 /* Owners in the depots are idle and hold nothing but slabs? Names the first broken rule, else NULL. */
 const char *owner_check_idle(void);
 
-/* Registers thread exit, if it is not: tried again with each thread's first call until it works. */
-void owner_init(void);
-
 /*
  * fork: all locks, and what a child does with the owners of threads it does not have. INSIDE: the thread is inside the
  * library, and goes on there. If it is not, the child only notes that this is to be done: one that soon ends or calls
