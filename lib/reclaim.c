@@ -14,6 +14,14 @@ struct held {
     uint64_t holes;
 };
 
+/* The slab's holes that are worth giving back. In an intact huge page they cost that: only if they are half of the
+ * slab. */
+static uint64_t holes_worth(const struct slab *slab, bool all) {
+    uint64_t holes = slab_holes(slab);
+    bool huge = block_huge(pagemap_block(slab->base >> PAGE_SHIFT));
+    return all || !huge || 2 * (unsigned)__builtin_popcountll(holes) >= slab->npages ? holes : 0;
+}
+
 /* Looks at up to LOOKS of the *LEFT first slabs of a list, each of which becomes the last; holds those with holes. */
 static size_t hold_batch(struct owner *owner, unsigned class, enum slab_bin bin, size_t *left, unsigned min_idle,
                          struct held *batch) {
@@ -27,7 +35,7 @@ static size_t hold_batch(struct owner *owner, unsigned class, enum slab_bin bin,
         }
         bool due = slab->idle >= min_idle;
         slab->idle = (uint8_t)(slab->idle + (slab->idle < UINT8_MAX));
-        uint64_t holes = due ? slab_holes(slab) : 0;
+        uint64_t holes = due ? holes_worth(slab, !min_idle) : 0;
         if (holes) {
             owner_hold_slab(owner, slab);
             batch[n++] = (struct held){slab, holes};

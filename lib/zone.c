@@ -17,6 +17,10 @@
 /* Blocks smaller than this are left to malloc_trim: a system call each would cost more than it frees. */
 #define DECAY_MIN_ORDER 4
 
+/* See decay_min_order: a quarter of a huge page, or an eighth of what is in use. */
+#define DECAY_HUGE_MIN_ORDER (MAX_ORDER - 2)
+#define DECAY_HUGE_SHARE 8
+
 /* See dirty_allowance. */
 #define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
 #define DIRTY_SHARE 16
@@ -448,12 +452,20 @@ void zone_decay(uint64_t now_ms) {
     }
 }
 
+/* In a heap of huge pages small blocks go only when so much is free that the huge pages around them are no great loss.
+ */
+static unsigned decay_min_order(const struct zone *zone, size_t dirty) {
+    size_t mapped = counter_read(&zone->mapped_pages), used = mapped - counter_read(&zone->buddy.free_pages);
+    bool huge = options.hugepages && mapped << PAGE_SHIFT >= options.huge_threshold;
+    return huge && dirty < used / DECAY_HUGE_SHARE ? DECAY_HUGE_MIN_ORDER : 0;
+}
+
 size_t zone_decay_all(void) {
     size_t total = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t idle, dirty = decay_step(zone, &idle);
         if (idle > DECAY_FLOOR_PAGES) {
-            total += purge_down_to(zone, dirty - idle, 0);
+            total += purge_down_to(zone, dirty - idle, decay_min_order(zone, dirty));
         }
     }
     return total;
