@@ -17,9 +17,8 @@
 /* Blocks smaller than this are left to malloc_trim: a system call each would cost more than it frees. */
 #define DECAY_MIN_ORDER 4
 
-/* See decay_min_order: a quarter of a huge page, or an eighth of what is in use. */
-#define DECAY_HUGE_MIN_ORDER (MAX_ORDER - 2)
-#define DECAY_HUGE_SHARE 8
+/* See purge_min_order. */
+#define HUGE_SHARE 16
 
 /* See dirty_allowance. */
 #define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
@@ -227,6 +226,14 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
     return total;
 }
 
+/* The least order to purge: the USUAL one; in a heap of huge pages whole ones only, unless so much is free that the
+ * huge pages around smaller blocks are no great loss. */
+static unsigned purge_min_order(const struct zone *zone, unsigned usual) {
+    size_t mapped = counter_read(&zone->mapped_pages), used = mapped - counter_read(&zone->buddy.free_pages);
+    bool huge = options.hugepages && mapped << PAGE_SHIFT >= options.huge_threshold;
+    return huge && counter_read(&zone->buddy.dirty_pages) < used / HUGE_SHARE ? MAX_ORDER : usual;
+}
+
 /* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
 static size_t dirty_allowance(const struct zone *zone) {
     return DIRTY_FLOOR_PAGES +
@@ -253,7 +260,8 @@ void zone_shed(size_t npages) {
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = dirty_allowance(zone);
         if (dirty > allowance) {
-            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, npages)), SHED_MIN_ORDER);
+            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, npages)),
+                          purge_min_order(zone, SHED_MIN_ORDER));
         }
     }
     now = resident_pages();
@@ -447,17 +455,9 @@ void zone_decay(uint64_t now_ms) {
         if (options.decay_ms == 0) {
             purge_down_to(zone, 0, 0);
         } else if (idle > DECAY_FLOOR_PAGES) {
-            purge_down_to(zone, dirty - idle / 2, DECAY_MIN_ORDER);
+            purge_down_to(zone, dirty - idle / 2, purge_min_order(zone, DECAY_MIN_ORDER));
         }
     }
-}
-
-/* In a heap of huge pages small blocks go only when so much is free that the huge pages around them are no great loss.
- */
-static unsigned decay_min_order(const struct zone *zone, size_t dirty) {
-    size_t mapped = counter_read(&zone->mapped_pages), used = mapped - counter_read(&zone->buddy.free_pages);
-    bool huge = options.hugepages && mapped << PAGE_SHIFT >= options.huge_threshold;
-    return huge && dirty < used / DECAY_HUGE_SHARE ? DECAY_HUGE_MIN_ORDER : 0;
 }
 
 size_t zone_decay_all(void) {
@@ -465,7 +465,7 @@ size_t zone_decay_all(void) {
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t idle, dirty = decay_step(zone, &idle);
         if (idle > DECAY_FLOOR_PAGES) {
-            total += purge_down_to(zone, dirty - idle, decay_min_order(zone, dirty));
+            total += purge_down_to(zone, dirty - idle, purge_min_order(zone, 0));
         }
     }
     return total;

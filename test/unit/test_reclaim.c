@@ -118,6 +118,37 @@ Test(reclaim, a_refused_purge_keeps_the_page_and_the_books) {
     MUST(reclaim_slabs(true) > 0);
 }
 
+/* Frees the objects on PAGES of every eight pages. */
+static void free_pages_of_eight(size_t pages) {
+    for (size_t i = 0; i < OBJECTS; i++) {
+        if (i / 2 % 8 < pages) {
+            slabmalloc_free(object[i]);
+            object[i] = NULL;
+        }
+    }
+    magazine_flush(owner_get(), false);
+}
+
+Test(reclaim, intact_huge_pages_are_spared_unless_half_of_the_slab_is_free) {
+    slabmalloc_free(slabmalloc_malloc(1));
+    options.huge_threshold = 0;
+    options.decay_ms = -1; /* no purge before a new peak: so small a heap would not spare huge pages */
+    slabmalloc_trim(); /* what was mapped before is for small pages */
+    thin_out(1);
+    if (!block_huge(pagemap_block(pointer_pfn(object[OBJECTS / 2])))) {
+        cr_skip_test("this kernel has no transparent huge pages");
+    }
+    free_pages_of_eight(1);
+    reclaim_slabs(false);
+    size_t few = reclaim_slabs(false);
+    MUST(few < OBJECTS / 2 / 16); /* but for slabs that end early */
+    MUST(block_huge(pagemap_block(pointer_pfn(object[OBJECTS / 2 + 2]))));
+    free_pages_of_eight(6);
+    MUST(reclaim_slabs(false) > OBJECTS / 2 / 2);
+    survivors_must_be_whole();
+    MUST_BE_SOUND();
+}
+
 Test(reclaim, counts_pages_of_sparse_slabs) {
     size_t before = reclaim_sparse_pages();
     thin_out(10);
