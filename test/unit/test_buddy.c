@@ -161,6 +161,20 @@ Test(buddy, otherwise_the_block_freed_last_is_used_first) {
     require(take(8, 0) == FIRST + 32);
 }
 
+Test(buddy, a_claim_in_the_middle_of_a_block_gives_both_ends_back) {
+    give_block(0);
+    require(take(BLOCK_PAGES, 0) == FIRST);
+    give(FIRST + 64, 64, 0);
+    require(claim(FIRST + 64 + 21, 13)); /* the borders go through one block of 64, then through two of 32 */
+    must_agree(1);
+    require(buddy.area[4].nr_free == 2 && free_block_at(FIRST + 64, 4) && free_block_at(FIRST + 64 + 16, 2));
+    give(FIRST + 64 + 21, 13, 0);
+    require(free_block_at(FIRST + 64, 6));
+    must_agree(2);
+    require(claim(FIRST + 64 + 5, 2));
+    must_agree(3);
+}
+
 /* Examples: free. */
 
 Test(buddy, frees_coalesce_up_to_a_pageblock) {

@@ -55,6 +55,13 @@ Test(pageblock, the_shortest_range_that_is_long_enough_serves) {
     require(pageblock_find(&partial, 31) == block(0));
 }
 
+Test(pageblock, of_equal_ranges_the_lowest_serves) {
+    give(block(0) + 300, 20);
+    give(block(0) + 100, 20);
+    give(block(0) + 200, 20);
+    require(pageblock_find(&partial, 15) == block(0) + 100);
+}
+
 Test(pageblock, the_pageblock_whose_longest_range_is_just_enough_serves) {
     give(block(0), 400);
     give(block(1) + 5, 50);
