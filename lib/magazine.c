@@ -1,8 +1,8 @@
 /*
  * Batch and residence are separate. A refill asks for a batch that doubles while the misses go on, up to
  * BATCH_MAX objects or BATCH_BYTES: objects carved but not touched cost no memory. What a magazine may keep (its
- * capacity) starts small and doubles when it overflows, up to options.magazine_max bytes. A full magazine that may not
- * grow gives its older half back to the slabs, so both directions have slack.
+ * capacity) starts small and doubles when it overflows after it ran empty, up to options.magazine_max bytes. A full
+ * magazine that may not grow gives its older half back to the slabs, so both directions have slack.
  *
  * All magazines of the process together hold at most the objects of a budget counted in pages pinned: an object pins at
  * least its page, whatever its size. A magazine that gets no slots works with none: one object at a time.

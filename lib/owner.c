@@ -515,8 +515,7 @@ static void owner_orphan(struct owner *owner) {
 }
 
 static bool is_mine(const struct owner *owner) {
-    bool survives =
-        owner == owners.survivor && atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;
+    bool survives = owner == owners.survivor && owner_active(owner);
     return survives || owner == owner_have() || owner == transit.arriving || owner == transit.leaving;
 }
 

@@ -29,7 +29,7 @@ static void add_owner(struct slabmalloc_stats *stats, struct owner *owner) {
         add_class(stats, owner, class);
     }
     stats->run_cached_bytes += counter_read(&owner->run_cache_pages) << PAGE_SHIFT;
-    stats->owners_active += atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;
+    stats->owners_active += owner_active(owner);
     stats->lock_waits += owner->lock->waits;
     owner_unlock(owner);
 }
