@@ -30,7 +30,8 @@ libslabcore_la_SOURCES = \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
 	lib/thread.c lib/thread.h \
-	lib/zone.c lib/zone.h
+	lib/zone.c lib/zone.h \
+	lib/zone_purge.c
 
 pkginclude_HEADERS = lib/slabmalloc/pages.h lib/slabmalloc/slabmalloc.h
 
