@@ -287,16 +287,19 @@ static void open_block(struct buddy *buddy, uintptr_t pfn, enum buddy_group grou
     }
 }
 
-uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
-    uintptr_t pfn = choose(buddy, npages, align_order, group);
-    if (!pfn) {
-        return 0;
-    }
+void buddy_take(struct buddy *buddy, uintptr_t pfn, size_t npages, enum buddy_group group) {
     if (is_free_block(pfn, MAX_ORDER)) {
         open_block(buddy, pfn, group);
     }
     buddy->fresh_taken += fresh_count(pfn, npages);
     take_range(buddy, pfn, pfn + npages);
+}
+
+uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
+    uintptr_t pfn = choose(buddy, npages, align_order, group);
+    if (pfn) {
+        buddy_take(buddy, pfn, npages, group);
+    }
     return pfn;
 }
 

@@ -49,6 +49,9 @@ struct buddy {
  * stay as they are until the pages are given back (buddy_is_fresh may read them without the lock). */
 uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group);
 
+/* Takes the pages [PFN, PFN + NPAGES) of one pageblock, which are free. */
+void buddy_take(struct buddy *buddy, uintptr_t pfn, size_t npages, enum buddy_group group);
+
 /* The number of pages to ask for where NPAGES, halved any number of times down to LEAST, would do: the most that dirty
  * memory can serve, else NPAGES. Many small slabs in memory that is resident beat one large slab in memory that is not.
  */

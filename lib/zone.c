@@ -1,5 +1,6 @@
 #include "zone.h"
 
+#include "contig.h"
 #include "options.h"
 #include "pagemap.h"
 #include "region.h"
@@ -23,16 +24,6 @@ static struct {
     uint64_t nodes;  /* bit n: node n may be used */
 } zones;
 
-/* Which kinds serve a request of a kind, most preferred first. DMA serves only those that ask for it. */
-static const struct {
-    unsigned nkinds;
-    enum zone_kind kind[2];
-} zonelists[ZONE_KINDS] = {
-    [ZONE_DMA] = {1, {ZONE_DMA}},
-    [ZONE_NORMAL] = {2, {ZONE_NORMAL, ZONE_HIGHMEM}},
-    [ZONE_HIGHMEM] = {2, {ZONE_HIGHMEM, ZONE_NORMAL}},
-};
-
 void zone_init(void) {
     zones.nodes = sys_nodes();
     zones.nnodes = (unsigned)__builtin_popcountll(zones.nodes);
@@ -43,12 +34,23 @@ void zone_init(void) {
             zone->index = (uint8_t)i;
             zone->node = i / ZONE_KINDS;
             zone->kind = i % ZONE_KINDS;
+            zone->marks = (struct zone_marks){.low = ZONE_LOW_PAGES,
+                                              .high = ZONE_HIGH_AUTO,
+                                              .reserve_ratio = zone->kind == ZONE_DMA ? ZONE_DMA_RESERVE_RATIO : 0};
         }
     }
 }
 
 unsigned zone_node_count(void) {
     return zones.nnodes;
+}
+
+unsigned zone_first_node(void) {
+    return (unsigned)__builtin_ctzll(zones.nodes);
+}
+
+struct zone *zone_find(unsigned node, enum zone_kind kind) {
+    return node < NODES_MAX && zones.nodes >> node & 1 ? &zones.zone[node * ZONE_KINDS + kind] : NULL;
 }
 
 struct zone *zone_of(uintptr_t pfn) {
@@ -83,10 +85,16 @@ bool zone_wants_huge(void) {
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
 }
 
-static bool zone_grow(struct zone *zone) {
+/* What is behind a zone's memory follows from its kind. */
+static struct region region_for(const struct zone *zone, size_t least) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
-    struct region region =
-        region_map(huge ? REGION_HUGE : REGION_SMALL, REGION_LEAST, huge, zones.nnodes > 1 ? zone->node + 1 : 0);
+    return region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge,
+                      zones.nnodes > 1 ? zone->node + 1 : 0);
+}
+
+/* By a region with NPAGES pages in a row. */
+static bool zone_grow(struct zone *zone, size_t npages) {
+    struct region region = region_for(zone, round_up(npages, BLOCK_PAGES) << PAGE_SHIFT);
     if (!region.npages) {
         return false;
     }
@@ -103,50 +111,89 @@ static bool zone_grow(struct zone *zone) {
     return true;
 }
 
-static uintptr_t zone_take(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
+size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind) {
+    size_t above = 0;
+    for (unsigned k = zone->kind + 1; k <= kind; k++) {
+        above += counter_read(&zones.zone[zone->node * ZONE_KINDS + k].mapped_pages);
+    }
+    size_t ratio = counter_read(&zone->marks.reserve_ratio);
+    return ratio ? above / ratio : 0;
+}
+
+/* With the lock: what must stay free allows it. */
+static bool may_take(const struct zone *zone, const struct zone_request *request) {
+    size_t keep = request->nowait ? 0 : zone->marks.min;
+    if (unlikely(request->kind > zone->kind)) {
+        keep += zone_lowmem_reserve(zone, request->kind);
+    }
+    return likely(!keep) || zone->buddy.free_pages >= request->npages + keep;
+}
+
+static bool zone_lock(struct zone *zone, bool nowait) {
+    if (unlikely(nowait)) {
+        return lock_try_awhile(&zone->lock);
+    }
     lock_take(&zone->lock);
+    return true;
+}
+
+static uintptr_t take_pages(struct zone *zone, const struct zone_request *request) {
+    if (unlikely(request->npages > BLOCK_PAGES)) {
+        return contig_take(zone, request->npages, request->group);
+    }
+    return buddy_alloc(&zone->buddy, request->npages, request->align_order, request->group);
+}
+
+static uintptr_t zone_take(struct zone *zone, const struct zone_request *request, bool first) {
+    if (!zone_lock(zone, request->nowait)) {
+        return 0;
+    }
     size_t before = zone->buddy.fresh_taken;
-    uintptr_t pfn = buddy_alloc(&zone->buddy, npages, align_order, group);
+    uintptr_t pfn = may_take(zone, request) ? take_pages(zone, request) : 0;
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
     zone->allocs += pfn != 0;
+    zone->fallbacks += pfn && !first;
     size_t grown = zone->buddy.fresh_taken - before;
     lock_drop(&zone->lock);
-    if (grown) {
+    if (grown && !request->nowait) {
         zone_shed(grown);
     }
     return pfn;
 }
 
-static uintptr_t zone_take_or_grow(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
-    uintptr_t pfn = zone_take(zone, group, npages, align_order);
+uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool first) {
+    uintptr_t pfn = zone_take(zone, request, first);
+    /* DMA memory is dear: it grows for those that asked for it. */
+    bool may_grow = !request->nowait && (zone->kind != ZONE_DMA || request->kind == ZONE_DMA);
     /* Another thread may empty a new region first; it got the memory, so trying again ends. */
-    while (!pfn && zone_grow(zone)) {
-        pfn = zone_take(zone, group, npages, align_order);
+    while (!pfn && may_grow && zone_grow(zone, request->npages)) {
+        pfn = zone_take(zone, request, first);
     }
     return pfn;
 }
 
-uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages, unsigned align_order) {
-    ASSERT(npages && npages <= BLOCK_PAGES && align_order <= MAX_ORDER);
-    for (unsigned i = 0; i < NODES_MAX; i++) {
-        unsigned at = (node + i) % NODES_MAX;
-        for (unsigned k = 0; zones.nodes >> at & 1 && k < zonelists[kind].nkinds; k++) {
-            struct zone *zone = &zones.zone[at * ZONE_KINDS + zonelists[kind].kind[k]];
-            uintptr_t pfn = zone_take_or_grow(zone, group, npages, align_order);
-            if (pfn) {
-                return pfn;
-            }
-        }
+void zone_note_miss(struct zone *zone, bool nowait) {
+    if (zone_lock(zone, nowait)) {
+        zone->misses++;
+        lock_drop(&zone->lock);
     }
-    return 0;
 }
 
-uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group group, size_t *npages, size_t least) {
-    struct zone *zone = &zones.zone[node * ZONE_KINDS + kind];
+struct zone_marks zone_marks(struct zone *zone) {
     lock_take(&zone->lock);
-    *npages = buddy_fit(&zone->buddy, *npages, least, group);
+    struct zone_marks marks = zone->marks;
     lock_drop(&zone->lock);
-    return zone_alloc(node, kind, group, *npages, 0);
+    return marks;
+}
+
+void zone_set_marks(struct zone *zone, struct zone_marks marks) {
+    lock_take(&zone->lock);
+    counter_set(&zone->marks.min, marks.min);
+    counter_set(&zone->marks.low, marks.low);
+    counter_set(&zone->marks.high, marks.high);
+    counter_set(&zone->marks.reserve_ratio, marks.reserve_ratio);
+    lock_drop(&zone->lock);
+    zone_keep_below_high(zone);
 }
 
 bool zone_extend(uintptr_t pfn, size_t npages) {
@@ -218,6 +265,7 @@ void zone_free(uintptr_t pfn, size_t npages, size_t ntouched) {
     buddy_free(&zone->buddy, pfn, npages, ntouched);
     lock_drop(&zone->lock);
     relieve(zone);
+    zone_keep_below_high(zone);
 }
 
 void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
@@ -227,6 +275,7 @@ void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
     buddy_free(&zone->buddy, pfn, npages, 0);
     lock_drop(&zone->lock);
     relieve(zone);
+    zone_keep_below_high(zone);
 }
 
 void zone_note_scarce(void) {

@@ -11,9 +11,6 @@
 #include "region.h"
 #include "sys.h"
 
-/* A decay step leaves this much alone: giving it back would save little and cost page faults. */
-#define DECAY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-
 /* Blocks smaller than this are left to malloc_trim: a system call each would cost more than it frees. */
 #define DECAY_MIN_ORDER 4
 
@@ -114,6 +111,7 @@ static bool purge_block(struct isolated block) {
 static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
     struct isolated refused[REFUSALS_MAX];
     size_t total = 0, nrefused = 0;
+    bool outer = region_purging; /* a free on the way of a purge may have to purge itself */
     region_purging = true;
     while (counter_read(&zone->buddy.dirty_pages) > keep_pages && nrefused < REFUSALS_MAX) {
         struct isolated block = isolate(zone, min_order);
@@ -130,7 +128,7 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
     while (nrefused) {
         isolate_end(zone, refused[--nrefused], false);
     }
-    region_purging = false;
+    region_purging = outer;
     return total;
 }
 
@@ -159,6 +157,17 @@ static size_t resident_pages(void) {
     return mapped - min_size(fresh, mapped);
 }
 
+size_t zone_high(const struct zone *zone) {
+    size_t high = counter_read(&zone->marks.high);
+    return high == ZONE_HIGH_AUTO ? dirty_allowance(zone) : high;
+}
+
+void zone_keep_below_high(struct zone *zone) {
+    if (unlikely(counter_read(&zone->buddy.dirty_pages) > counter_read(&zone->marks.high))) {
+        purge_down_to(zone, counter_read(&zone->marks.low), 0);
+    }
+}
+
 void zone_shed(size_t npages) {
     static _Atomic size_t peak;
     size_t now = resident_pages(), before = atomic_load_explicit(&peak, memory_order_relaxed);
@@ -166,10 +175,11 @@ void zone_shed(size_t npages) {
         return;
     }
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = dirty_allowance(zone);
+        size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = zone_high(zone);
         if (dirty > allowance) {
-            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, npages)),
-                          purge_min_order(zone, SHED_MIN_ORDER));
+            purge_down_to(
+                zone, max_size(max_size(allowance, counter_read(&zone->marks.min)), dirty - min_size(dirty, npages)),
+                purge_min_order(zone, SHED_MIN_ORDER));
         }
     }
     now = resident_pages();
@@ -220,10 +230,11 @@ void zone_decay(uint64_t now_ms) {
             continue;
         }
         size_t idle, dirty = decay_step(zone, &idle);
+        size_t min = counter_read(&zone->marks.min);
         if (options.decay_ms == 0) {
-            purge_down_to(zone, 0, 0);
-        } else if (idle > DECAY_FLOOR_PAGES) {
-            purge_down_to(zone, dirty - idle / 2, purge_min_order(zone, DECAY_MIN_ORDER));
+            purge_down_to(zone, min, 0);
+        } else if (idle > counter_read(&zone->marks.low)) {
+            purge_down_to(zone, max_size(dirty - idle / 2, min), purge_min_order(zone, DECAY_MIN_ORDER));
         }
     }
 }
@@ -232,8 +243,9 @@ size_t zone_decay_all(void) {
     size_t total = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t idle, dirty = decay_step(zone, &idle);
-        if (idle > DECAY_FLOOR_PAGES) {
-            total += purge_down_to(zone, dirty - idle, purge_min_order(zone, 0));
+        if (idle > counter_read(&zone->marks.low)) {
+            size_t keep = max_size(dirty - idle, counter_read(&zone->marks.min));
+            total += purge_down_to(zone, keep, purge_min_order(zone, 0));
         }
     }
     return total;

@@ -148,7 +148,8 @@ int slabmalloc_page_info(const void *p, struct slabmalloc_page_info *info, size_
  *   low   a zone with no more resident free pages is left alone by the decay. Default 1 MiB.
  *   high  with more resident free pages, purging begins at once and goes down to low. Default: WATERMARK_AUTO.
  *   reserve_ratio  lowmem_reserve: a request for a higher kind leaves 1/RATIO of the pages that the higher zones of
- *         the node have mapped free here. 0: no reserve. Default 256 for DMA, 32 for NORMAL.
+ *         the node have mapped free here. 0: no reserve. Default 256 for DMA, 0 for
+ *         the others, which can grow.
  * slabmalloc_trim and lack of memory give everything back, whatever the watermarks say.
  */
 struct slabmalloc_watermarks {
