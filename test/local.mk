@@ -24,6 +24,7 @@ unit_tests = \
 	test/unit/test_owner \
 	test/unit/test_pageblock \
 	test/unit/test_pagemap \
+	test/unit/test_pages \
 	test/unit/test_reclaim \
 	test/unit/test_refill \
 	test/unit/test_region \
@@ -179,6 +180,7 @@ test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
 test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
+test_unit_test_pages_LDADD = $(UNIT_LIBS)
 test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
