@@ -22,6 +22,7 @@ unit_tests = \
 	test/unit/test_nodes \
 	test/unit/test_options \
 	test/unit/test_owner \
+	test/unit/test_page_zones \
 	test/unit/test_pageblock \
 	test/unit/test_pagemap \
 	test/unit/test_pages \
@@ -178,6 +179,7 @@ test_unit_test_meta_LDADD = $(UNIT_LIBS)
 test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
+test_unit_test_page_zones_LDADD = $(UNIT_LIBS)
 test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
 test_unit_test_pages_LDADD = $(UNIT_LIBS)
