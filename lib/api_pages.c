@@ -118,7 +118,9 @@ API void *slabmalloc_alloc_pages_exact_node(int node, unsigned flags, size_t byt
         return fail(ENOMEM);
     }
     size_t npages = pages_of(bytes);
-    return alloc_on(node, flags, npages, npages <= BLOCK_PAGES ? order_of(npages) : MAX_ORDER);
+    /* What is no block of an order may begin at any page: tightly packed, it costs others the least. */
+    unsigned order = npages > BLOCK_PAGES ? MAX_ORDER : 0;
+    return alloc_on(node, flags, npages, is_pow2(npages) ? order_of(min_size(npages, BLOCK_PAGES)) : order);
 }
 
 API void *slabmalloc_alloc_pages_exact(unsigned flags, size_t bytes) {

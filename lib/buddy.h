@@ -11,6 +11,7 @@
  *   - A pageblock in use serves one group of requests as long as there is another way: user space cannot move
  *     pages, so keeping slabs and page runs apart is what leaves whole blocks free later (the kernel's migrate types).
  *     A free pageblock belongs to no group; the first request that splits it gives it its own.
+ *   - Of the blocks that would do for an aligned request, some are looked at for the one in the tightest pageblock.
  *   - What no single block can serve may still lie in several adjacent ones: pageblock.h finds such ranges. Page runs
  *     are always placed that way, packed tightly; slabs when their own pageblocks have no block for them.
  *

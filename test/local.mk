@@ -36,6 +36,7 @@ unit_tests = \
 	test/unit/test_stats \
 	test/unit/test_steal \
 	test/unit/test_stress \
+	test/unit/test_textbook \
 	test/unit/test_zone \
 	test/unit/test_zone_purge
 
@@ -193,6 +194,7 @@ test_unit_test_slab_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
 test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)
+test_unit_test_textbook_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 

@@ -75,9 +75,9 @@ void *slabmalloc_alloc_pages(unsigned flags, unsigned order);
 void *slabmalloc_alloc_pages_node(int node, unsigned flags, unsigned order);
 
 /*
- * BYTES in exactly as many contiguous pages as they need (2.1 MiB cost 2.1 MiB, not 4), aligned to the order they would
- * round up to, but to no more than a pageblock. 0 bytes: EINVAL. Otherwise as slabmalloc_alloc_pages_node. Free it with
- * slabmalloc_free_pages_exact. (The kernel's alloc_pages_exact_nid)
+ * BYTES in exactly as many contiguous pages as they need (2.1 MiB cost 2.1 MiB, not 4), aligned to a page; to their
+ * size if that is 2^k pages, and to a pageblock above one. 0 bytes: EINVAL. Otherwise as slabmalloc_alloc_pages_node.
+ * Free it with slabmalloc_free_pages_exact. (The kernel's alloc_pages_exact_nid)
  */
 void *slabmalloc_alloc_pages_exact(unsigned flags, size_t bytes);
 void *slabmalloc_alloc_pages_exact_node(int node, unsigned flags, size_t bytes);

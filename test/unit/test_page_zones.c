@@ -251,9 +251,12 @@ static void requests_without_waiting(void) {
 }
 
 static void have_free_memory(void) {
-    make_dirty(NORMAL, 24);
-    make_dirty(HIGHMEM, 40);
-    make_dirty(DMA, 24);
+    const unsigned kinds[] = {0, SLABMALLOC_PAGE_HIGHMEM, SLABMALLOC_PAGE_DMA};
+    for (unsigned i = 0; i < COUNT_OF(kinds); i++) { /* 64 adjacent pageblocks each, taken for dirty */
+        void *p = take(kinds[i], 15);
+        MUST(p);
+        slabmalloc_free_pages(p, 15);
+    }
     slabmalloc_free_pages(take(0, 3), 3); /* something in the page cache */
 }
 

@@ -97,7 +97,10 @@ Test(pages, exact_blocks_cost_exactly_their_pages) {
         size_t before = stats_now().page_bytes, npages = pages_of(sizes[i]);
         char *p = slabmalloc_alloc_pages_exact(SLABMALLOC_PAGE_HIGHMEM, sizes[i]);
         MUST(p && stats_now().page_bytes - before == npages << PAGE_SHIFT);
-        MUST((uintptr_t)p % (PAGE_BYTES << (npages <= BLOCK_PAGES ? order_of(npages) : MAX_ORDER)) == 0);
+        MUST((uintptr_t)p % (npages > BLOCK_PAGES ? BLOCK_BYTES
+                             : is_pow2(npages)    ? npages << PAGE_SHIFT
+                                                  : PAGE_BYTES) ==
+             0);
         const struct slabmalloc_zone_info zone = zone_now(HIGHMEM);
         MUST(zone.mapped_pages - zone.free_pages == npages);
         words_fill(p, npages << PAGE_SHIFT, i);
