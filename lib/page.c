@@ -8,14 +8,6 @@
 #include "pagemap.h"
 #include "place.h"
 
-struct page_cache {
-    uintptr_t slot[NORDERS][PAGE_CACHE_SLOTS]; /* pfn, stacks */
-    uint8_t count[NORDERS];
-    bool idle;    /* nothing was taken since page_cache_reclaim looked */
-    size_t pages; /* in all of them */
-    uint64_t hits;
-};
-
 static _Atomic size_t pages_out;
 
 size_t page_pages_out(void) {

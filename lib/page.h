@@ -25,6 +25,14 @@
 
 struct owner;
 
+struct page_cache {
+    uintptr_t slot[NORDERS][PAGE_CACHE_SLOTS]; /* pfn, stacks */
+    uint8_t count[NORDERS];
+    bool idle;    /* nothing was taken since page_cache_reclaim looked */
+    size_t pages; /* in all of them */
+    uint64_t hits;
+};
+
 /* What is asked of the page allocator. */
 struct page_request {
     struct zone_request pages;
