@@ -3,7 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "inject_workloads.h"
+#include "inject_pages.h"
 
 static const struct workload workloads[] = {
     {"small_objects", small_objects, false},
