@@ -1,6 +1,9 @@
 # libslabcore: everything but the malloc names. Unit tests and benches link it
 # statically, beside the C library's own malloc.
 
+# zone_purge.c stands before zone.c: its few bytes then share a page with others',
+# in front of the zones, most of whose pages a small program never touches.
+
 noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
 libslabcore_la_SOURCES = \
@@ -34,8 +37,8 @@ libslabcore_la_SOURCES = \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
 	lib/thread.c lib/thread.h \
-	lib/zone.c lib/zone.h \
 	lib/zone_purge.c \
+	lib/zone.c lib/zone.h \
 	lib/zonelist.c lib/zonelist.h
 
 pkginclude_HEADERS = lib/slabmalloc/pages.h lib/slabmalloc/slabmalloc.h
