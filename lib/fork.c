@@ -4,10 +4,12 @@
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
+#include "options.h"
 #include "owner.h"
 #include "pagemap.h"
 #include "reclaim.h"
 #include "region.h"
+#include "slob.h"
 #include "sys.h"
 #include "zone.h"
 
@@ -22,6 +24,7 @@ static __thread struct {
 } forking __attribute__((tls_model("initial-exec")));
 
 static void each_lock(void (*visit)(struct lock *lock)) {
+    slob_each_lock(visit);
     owner_each_lock(visit);
     zone_each_lock(visit);
     visit(mapping_lock());
@@ -84,7 +87,9 @@ static void fork_child(void) {
     if (!inside) {
         zone_fork_child();
     }
-    background_new_process();
+    if (!options.slob) {
+        background_new_process();
+    }
     fork_over();
 }
 

@@ -9,8 +9,10 @@
 #include "mapping.h"
 #include "options.h"
 #include "reclaim.h"
+#include "region.h"
 #include "remote.h"
 #include "run.h"
+#include "slob.h"
 #include "sys.h"
 #include "zone.h"
 
@@ -21,32 +23,43 @@
 #define AWAY_MAX 4
 
 enum heap_state { HEAP_RAW, HEAP_READY };
-static _Atomic int heap_state;
-static struct lock heap_start_lock;
+static _Atomic int heap_state WRITTEN_AT_START;
+static struct lock heap_start_lock WRITTEN_AT_START;
 
 /* Before the first slow call of any thread. Nothing here allocates. */
 static void heap_init(void) {
     lock_take(&heap_start_lock);
     if (atomic_load_explicit(&heap_state, memory_order_relaxed) == HEAP_RAW) {
         options_read_environment();
-        pagemap_init();
-        zone_init();
-        background_new_process();
+        if (options.slob) {
+            slob_start_process(); /* its zones start when they are needed */
+        } else {
+            pagemap_init();
+            zone_init();
+            background_new_process();
+        }
         atomic_store_explicit(&heap_state, HEAP_READY, memory_order_release);
     }
     lock_drop(&heap_start_lock);
 }
 
-static struct owner *heap_owner(void) {
+static void heap_ready(void) {
     if (unlikely(atomic_load_explicit(&heap_state, memory_order_acquire) != HEAP_READY)) {
         heap_init();
     }
+}
+
+static struct owner *heap_owner(void) {
+    heap_ready();
     return owner_get();
 }
 
 /* What must wait until the C library is up: registering fork handlers may allocate. */
 __attribute__((constructor(101))) static void heap_start(void) {
-    heap_owner();
+    heap_ready();
+    if (!options.slob) {
+        heap_owner();
+    }
     fork_init();
 }
 
@@ -129,8 +142,52 @@ static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
     return large_alloc(owner, bytes, align, zero);
 }
 
+/* --- heap:slob. No magazine ever has an object then, and no page the tag of a slab, so every call comes by here. ---
+ */
+
+/* More free memory than this, and a share of the heap, does not stay resident: there is no helper to wait for. */
+#define SLOB_DIRTY_PAGES ((size_t)64)
+#define SLOB_DIRTY_SHARE 16
+
+static void slob_tick(void) {
+    static _Atomic uint32_t calls WRITTEN_AT_START;
+    if (atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) % TICK_CALLS || options.decay_ms < 0) {
+        return;
+    }
+    size_t allowed = SLOB_DIRTY_PAGES + (region_footprint() >> PAGE_SHIFT) / SLOB_DIRTY_SHARE;
+    if (slob_dirty_pages() + zone_dirty_pages() > allowed) {
+        slob_trim();
+        zone_trim();
+    }
+    mapping_decay(sys_now_ms());
+}
+
+static void *slob_allocate(size_t bytes, size_t align, bool zero) {
+    slob_tick();
+    void *p = slob_alloc(slob_of_process(), bytes, align, zero);
+    if (unlikely(!p) && reclaim()) {
+        p = slob_alloc(slob_of_process(), bytes, align, zero);
+    }
+    return p ? p : no_memory();
+}
+
+static void *slob_reallocate(void *p, size_t bytes) {
+    slob_tick();
+    void *to = slob_realloc(slob_of_process(), p, bytes);
+    if (unlikely(!to) && reclaim()) {
+        to = slob_realloc(slob_of_process(), p, bytes);
+    }
+    return to ? to : no_memory();
+}
+
+/* --- */
+
 /* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
 static void *allocate(size_t bytes, size_t align, bool zero) {
+    heap_ready();
+    if (unlikely(options.slob)) {
+        return slob_allocate(bytes, align, zero);
+    }
     struct owner *owner = heap_owner();
     if (likely(owner != NULL)) {
         owner = heap_tick(owner);
@@ -174,6 +231,13 @@ static void free_object(struct owner *owner, uint32_t tag, void *p) {
 }
 
 void heap_free_slow(void *p) {
+    if (unlikely(options.slob)) {
+        if (p) {
+            slob_tick();
+            slob_free(slob_of_process(), p);
+        }
+        return;
+    }
     uint32_t tag = pagemap_tag(p);
     bool object = tag >> TAG_CLASS_BITS;
     struct owner *owner = owner_have();
@@ -205,14 +269,21 @@ void *heap_calloc(size_t n, size_t bytes) {
     if (unlikely(__builtin_mul_overflow(n, bytes, &total))) {
         return no_memory();
     }
-    if (total > SLAB_MAX) {
-        return allocate(total, 1, true);
+    void *p = likely(total <= SLAB_MAX) ? magazine_pop(total) : NULL;
+    if (unlikely(!p)) {
+        p = allocate(total, 1, true);
+        if (!p || total > SLAB_MAX || options.slob) {
+            return p;
+        }
     }
-    void *p = heap_malloc(total);
-    return likely(p != NULL) ? memset(p, 0, total) : NULL;
+    return memset(p, 0, total);
 }
 
 void *heap_aligned(size_t align, size_t bytes) {
+    heap_ready();
+    if (unlikely(options.slob)) {
+        return slob_allocate(bytes, align, false);
+    }
     if (bytes <= SLAB_MAX && align <= PAGE_BYTES) {
         unsigned class = sizeclass_aligned(bytes, align);
         if (class < CLASS_COUNT) {
@@ -223,6 +294,9 @@ void *heap_aligned(size_t align, size_t bytes) {
 }
 
 size_t heap_usable(const void *p) {
+    if (unlikely(options.slob)) {
+        return p ? slob_usable(slob_of_process(), p) : 0;
+    }
     uint32_t tag = pagemap_tag(p);
     if (tag >> TAG_CLASS_BITS) {
         return slab_of(p)->bytes;
@@ -249,6 +323,9 @@ static void *move(void *p, size_t old_bytes, size_t bytes) {
 }
 
 void *heap_realloc(void *p, size_t bytes) {
+    if (unlikely(options.slob)) {
+        return slob_reallocate(p, bytes);
+    }
     uint32_t tag = pagemap_tag(p);
     size_t usable = heap_usable(p);
     if (tag >> TAG_CLASS_BITS) {
@@ -273,6 +350,12 @@ void *heap_realloc(void *p, size_t bytes) {
 }
 
 bool heap_trim(void) {
+    heap_ready();
+    if (unlikely(options.slob)) {
+        size_t given = slob_trim() + mapping_trim() + zone_trim();
+        zone_unmap_free();
+        return given > 0;
+    }
     struct owner *owner = heap_owner();
     if (owner) {
         run_cache_flush(owner);

@@ -27,12 +27,19 @@ libslabcore_la_SOURCES = \
 	lib/run.c lib/run.h \
 	lib/sizeclass.c lib/sizeclass.h \
 	lib/slab.c lib/slab.h \
+	lib/slob.c lib/slob.h \
+	lib/slob_api.c \
+	lib/slob_boot.c lib/slob_boot.h \
+	lib/slob_check.c \
+	lib/slob_large.c lib/slob_large.h \
+	lib/slob_page.c lib/slob_page.h \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
 	lib/thread.c lib/thread.h \
 	lib/zone.c lib/zone.h
 
-pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h \
+	lib/slabmalloc/slob.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

@@ -48,7 +48,9 @@ enum tag_kind {
     TAG_RUN = 0xf0,        /* first page of a live page run */
     TAG_RUN_CACHED = 0xf1, /* first page of a run in an owner's page cache */
     TAG_MAPPING = 0xf2,    /* first page of a live own mapping */
-    TAG_FREED = 0xf3,      /* first page of a run or mapping that was freed */
+    TAG_FREED = 0xf3,      /* first page of a run, mapping or SLOB page that was freed */
+    TAG_SLOB = 0xf8,       /* page of a SLOB heap's small blocks */
+    TAG_SLOB_LARGE = 0xf9, /* first page of a SLOB heap's large block */
 };
 
 enum page_state {
@@ -59,6 +61,7 @@ enum page_state {
     PAGE_RUN,  /* first page of a page run; npages valid */
     PAGE_MAPPING,
     PAGE_ISOLATED, /* first page of a block that is being purged; order and next valid */
+    PAGE_SLOB,     /* page of a SLOB heap's small blocks; slob_page.h says what is in it */
 };
 
 /*
@@ -75,8 +78,13 @@ struct page {
         };
         uint64_t word;
     };
-    uint64_t prev : 48;
-    uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: advised for huge pages */
+    union {
+        struct {
+            uint64_t prev : 48;
+            uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: advised for huge */
+        };
+        uint64_t rest;
+    };
 };
 _Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
 
