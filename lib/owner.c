@@ -16,17 +16,18 @@ struct lock_line {
     struct lock lock;
 } __attribute__((aligned(CACHE_LINE)));
 
+/* What fork and its child write to comes first, and so lies on one page. */
 static struct {
     _Atomic uint32_t count;
     struct lock lock; /* creation of owners */
-    _Atomic(struct owner *) by_id[OWNERS_MAX];
-    struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
     struct lock settling;
     _Atomic bool unsettled; /* a fork child, whose owners are still as its parent's threads had them */
     struct owner *survivor; /* of the thread it has */
     void (*settled)(void);  /* what else is to be done then */
     pthread_key_t key;
     _Atomic bool key_valid;
+    _Atomic(struct owner *) by_id[OWNERS_MAX];
+    struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
 } owners;
 
 static struct depot {
