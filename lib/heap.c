@@ -8,6 +8,7 @@
 #include "fork.h"
 #include "mapping.h"
 #include "options.h"
+#include "page.h"
 #include "reclaim.h"
 #include "region.h"
 #include "remote.h"
@@ -43,20 +44,27 @@ static void heap_init(void) {
     lock_drop(&heap_start_lock);
 }
 
-static void heap_ready(void) {
-    if (unlikely(atomic_load_explicit(&heap_state, memory_order_acquire) != HEAP_READY)) {
+static bool heap_ready(void) {
+    return likely(atomic_load_explicit(&heap_state, memory_order_acquire) == HEAP_READY);
+}
+
+static void heap_begin(void) {
+    if (!heap_ready()) {
         heap_init();
     }
 }
 
 static struct owner *heap_owner(void) {
-    heap_ready();
+    heap_begin();
+    if (unlikely(options.slob)) {
+        slob_need_zones();
+    }
     return owner_get();
 }
 
 /* What must wait until the C library is up: registering fork handlers may allocate. */
 __attribute__((constructor(101))) static void heap_start(void) {
-    heap_ready();
+    heap_begin();
     if (!options.slob) {
         heap_owner();
     }
@@ -70,6 +78,7 @@ static void heap_decay(struct owner *owner) {
     }
     owner->decayed_at = now;
     run_cache_flush(owner);
+    page_cache_flush(owner);
     zone_decay(now);
     mapping_decay(now);
 }
@@ -100,13 +109,23 @@ static struct owner *heap_tick(struct owner *owner) {
     return zone_node_count() > 1 ? heap_check_node(owner) : owner;
 }
 
+struct owner *heap_enter(void) {
+    struct owner *owner = heap_owner();
+    return likely(owner != NULL) ? heap_tick(owner) : NULL;
+}
+
+bool heap_enter_nowait(struct owner **owner) {
+    *owner = owner_have();
+    return heap_ready() && slob_zones_started();
+}
+
 static void *no_memory(void) {
     errno = ENOMEM;
     return NULL;
 }
 
 /* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
-static bool reclaim(void) {
+bool heap_reclaim(void) {
     zone_note_scarce();
     return mapping_trim() + zone_unmap_free() > 0;
 }
@@ -165,7 +184,7 @@ static void slob_tick(void) {
 static void *slob_allocate(size_t bytes, size_t align, bool zero) {
     slob_tick();
     void *p = slob_alloc(slob_of_process(), bytes, align, zero);
-    if (unlikely(!p) && reclaim()) {
+    if (unlikely(!p) && heap_reclaim()) {
         p = slob_alloc(slob_of_process(), bytes, align, zero);
     }
     return p ? p : no_memory();
@@ -174,7 +193,7 @@ static void *slob_allocate(size_t bytes, size_t align, bool zero) {
 static void *slob_reallocate(void *p, size_t bytes) {
     slob_tick();
     void *to = slob_realloc(slob_of_process(), p, bytes);
-    if (unlikely(!to) && reclaim()) {
+    if (unlikely(!to) && heap_reclaim()) {
         to = slob_realloc(slob_of_process(), p, bytes);
     }
     return to ? to : no_memory();
@@ -184,16 +203,13 @@ static void *slob_reallocate(void *p, size_t bytes) {
 
 /* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
 static void *allocate(size_t bytes, size_t align, bool zero) {
-    heap_ready();
+    heap_begin();
     if (unlikely(options.slob)) {
         return slob_allocate(bytes, align, zero);
     }
-    struct owner *owner = heap_owner();
-    if (likely(owner != NULL)) {
-        owner = heap_tick(owner);
-    }
+    struct owner *owner = heap_enter();
     void *p = route(owner, bytes, align, zero);
-    if (unlikely(!p) && reclaim()) {
+    if (unlikely(!p) && heap_reclaim()) {
         p = route(owner, bytes, align, zero);
     }
     if (unlikely(!p)) {
@@ -209,7 +225,10 @@ void *heap_malloc_slow(size_t bytes) {
 /* Not an object of ours: what is wrong with P? Does not return unless P is NULL. */
 static void free_of_nothing(void *p, uint32_t kind) {
     if (p) {
-        bool freed = kind == TAG_FREED || kind == TAG_RUN_CACHED;
+        if (kind == TAG_BLOCK) {
+            fault_pointer("free of a block of pages, which slabmalloc_free_pages frees", p);
+        }
+        bool freed = kind == TAG_FREED || kind == TAG_RUN_CACHED || kind == TAG_BLOCK_CACHED;
         fault_pointer(freed ? "double free" : "free of a pointer that was not allocated here", p);
     }
 }
@@ -248,10 +267,7 @@ void heap_free_slow(void *p) {
         free_of_nothing(p, tag);
         return;
     }
-    owner = heap_owner();
-    if (likely(owner != NULL)) {
-        owner = heap_tick(owner);
-    }
+    owner = heap_enter();
     if (object) {
         free_object(owner, tag, p);
         return;
@@ -280,7 +296,7 @@ void *heap_calloc(size_t n, size_t bytes) {
 }
 
 void *heap_aligned(size_t align, size_t bytes) {
-    heap_ready();
+    heap_begin();
     if (unlikely(options.slob)) {
         return slob_allocate(bytes, align, false);
     }
@@ -350,15 +366,11 @@ void *heap_realloc(void *p, size_t bytes) {
 }
 
 bool heap_trim(void) {
-    heap_ready();
-    if (unlikely(options.slob)) {
-        size_t given = slob_trim() + mapping_trim() + zone_trim();
-        zone_unmap_free();
-        return given > 0;
-    }
-    struct owner *owner = heap_owner();
+    heap_begin();
+    struct owner *owner = options.slob ? owner_have() : heap_owner();
     if (owner) {
         run_cache_flush(owner);
+        page_cache_flush(owner);
         remote_flush(owner);
         magazine_flush(owner, false);
     }
@@ -371,7 +383,7 @@ bool heap_trim(void) {
         owner_drop_empty_slabs(each);
         owner_unlock(each);
     }
-    size_t given = reclaim_slabs(true) + mapping_trim() + zone_trim();
+    size_t given = reclaim_slabs(true) + slob_trim() + mapping_trim() + zone_trim();
     zone_unmap_free();
     return given > 0;
 }

@@ -92,8 +92,12 @@ static void list_move(struct slob *heap, unsigned from, uintptr_t pfn, struct sl
 
 /* --- Getting and giving back pages: without the lock, but for boot pages --- */
 
+bool slob_zones_started(void) {
+    return !options.slob || atomic_load_explicit(&heaps.zones_ready, memory_order_acquire);
+}
+
 void slob_need_zones(void) {
-    if (!options.slob || atomic_load_explicit(&heaps.zones_ready, memory_order_acquire)) {
+    if (slob_zones_started()) {
         return;
     }
     lock_take(&heaps.lock);

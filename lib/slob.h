@@ -79,6 +79,9 @@ size_t slob_usable(struct slob *heap, const void *p);
 /* Zones for a process that began without: they start with the first page that boot pages cannot serve. */
 void slob_need_zones(void);
 
+/* Zones are there, now or since the start. */
+bool slob_zones_started(void);
+
 /* What the struct page of a page of small blocks says. With the heap's lock. */
 struct slob_page slob_page_at(uintptr_t pfn);
 
