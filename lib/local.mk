@@ -32,7 +32,9 @@ libslabcore_la_SOURCES = \
 	lib/thread.c lib/thread.h \
 	lib/zone.c lib/zone.h
 
-pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = \
+	lib/slabmalloc/kmem_cache.h \
+	lib/slabmalloc/slabmalloc.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c
