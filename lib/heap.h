@@ -32,6 +32,13 @@ static inline __attribute__((always_inline)) void heap_free(void *p) {
     }
 }
 
+/* Every slow call begins with it: this thread's owner, after the work that rides on slow calls; NULL: it has none. */
+struct owner *heap_enter(void);
+
+/* The kernel refuses memory: others give up what they keep for reuse. Calls reclaim functions of object caches, so this
+ * thread may have another owner afterwards. False: there was nothing. */
+bool heap_relieve(void);
+
 /* Zeroed; N * BYTES may overflow (ENOMEM). */
 void *heap_calloc(size_t n, size_t bytes);
 

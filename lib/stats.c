@@ -9,9 +9,9 @@
 #include "zone.h"
 
 static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsigned class) {
-    size_t out = 0, bytes = sizeclass_bytes(class);
+    size_t out = 0, bytes = class_bytes(class);
     for (unsigned bin = 0; bin < SLAB_BINS; bin++) {
-        for (const struct slab *slab = owner->cache[class].list[bin]; slab; slab = slab->next) {
+        for (const struct slab *slab = owner_cache(owner, class)->list[bin]; slab; slab = slab->next) {
             out += slab->nobjects - slab->nfree;
             stats->slab_bytes += (size_t)slab->npages << PAGE_SHIFT;
             stats->slabs++;
@@ -25,7 +25,7 @@ static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsig
 
 static void add_owner(struct slabmalloc_stats *stats, struct owner *owner) {
     owner_lock(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         add_class(stats, owner, class);
     }
     stats->run_cached_bytes += counter_read(&owner->run_cache_pages) << PAGE_SHIFT;
