@@ -90,7 +90,8 @@ size_t kmem_remote_count(const struct class_entry *entry);
 void kmem_flush_class(struct owner *owner, unsigned class, bool release);
 void kmem_flush_remote(struct owner *owner);
 
-/* Destructs what is parked, and gives the slabs back; returns the pages. In a call of the cache, or pinned. */
+/* Destructs what is parked, and gives the slabs back; returns the pages. If there is a destructor: in a call of the
+ * cache, or pinned. */
 size_t kmem_destruct_parked(struct kmem_class *kmem);
 
 /* Destructs the objects on pages of OWNER's slabs on which none is out, so that these are holes. The same. */
@@ -115,8 +116,15 @@ void kmem_trim(struct owner *self);
 /* The kernel refuses memory: reclaim functions, and all empty slabs. True: some were given back. */
 bool kmem_relieve(void);
 
+/* What is parked and needs no destructor goes: with ALL, or if it was not wanted for long. Returns the pages. */
+size_t kmem_release_parked(bool all);
+
 /* In a fork child. */
+
 void kmem_fork_child(void);
+
+/* Adds up what is parked in all classes. */
+void kmem_parked(size_t *slabs, size_t *bytes);
 
 void kmem_info(const struct slabmalloc_cache *cache, struct slabmalloc_cache_info *info);
 

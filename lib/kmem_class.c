@@ -1,6 +1,8 @@
 #include "kmem_class.h"
 
+#include "options.h"
 #include "slab.h"
+#include "sys.h"
 
 static struct {
     struct lock lock;
@@ -48,7 +50,9 @@ void kmem_class_return(struct kmem_class *kmem) {
 
 void kmem_park(struct slab *slab) {
     struct kmem_class *kmem = kmem_class_of(slab->class);
+    uint64_t now = sys_now_ms();
     lock_take(&classes.lock);
+    kmem->parked_at = kmem->parked ? kmem->parked_at : now;
     slab->next = kmem->parked;
     kmem->parked = slab;
     atomic_store_explicit(&kmem->has_parked, true, memory_order_relaxed);
@@ -67,4 +71,15 @@ struct slab *kmem_unpark(struct kmem_class *kmem) {
     atomic_store_explicit(&kmem->has_parked, kmem->parked != NULL, memory_order_relaxed);
     lock_drop(&classes.lock);
     return slab;
+}
+
+bool kmem_parked_too_long(struct kmem_class *kmem) {
+    if (likely(!atomic_load_explicit(&kmem->has_parked, memory_order_relaxed)) || options.decay_ms < 0) {
+        return false;
+    }
+    uint64_t now = sys_now_ms();
+    lock_take(&classes.lock);
+    bool due = kmem->parked && now >= kmem->parked_at + (uint64_t)options.decay_ms;
+    lock_drop(&classes.lock);
+    return due;
 }

@@ -187,9 +187,18 @@ static void add_slab(struct totals *totals, const struct slab *slab) {
     }
 }
 
-/* Includes neither what is parked nor what is on its way back. */
+static void add_parked(struct totals *totals, unsigned class) {
+    lock_take(kmem_lock());
+    for (const struct slab *slab = kmem_class_of(class)->parked; slab; slab = slab->next) {
+        add_slab(totals, slab);
+    }
+    lock_drop(kmem_lock());
+}
+
+/* But for those on their way back to the zone. */
 static struct totals count(unsigned class) {
     struct totals totals = {.slabs = 0};
+    add_parked(&totals, class);
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
         owner_lock(owner);
@@ -335,6 +344,17 @@ void kmem_trim(struct owner *self) {
     }
 }
 
+size_t kmem_release_parked(bool all) {
+    size_t npages = 0;
+    for (unsigned i = 0; i < kmem_class_count(); i++) {
+        struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
+        if (!kmem->args.dtor && (all || kmem_parked_too_long(kmem))) {
+            npages += kmem_destruct_parked(kmem);
+        }
+    }
+    return npages;
+}
+
 /* One thread at a time: a reclaim function that runs out of memory itself is not called again. */
 static _Atomic bool relieving;
 
@@ -360,7 +380,7 @@ bool kmem_relieve(void) {
         }
     }
     atomic_store_explicit(&relieving, false, memory_order_release);
-    return dropped;
+    return dropped + kmem_release_parked(true);
 }
 
 void kmem_fork_child(void) {
@@ -368,6 +388,15 @@ void kmem_fork_child(void) {
 }
 
 /* --- Reports --- */
+
+void kmem_parked(size_t *slabs, size_t *bytes) {
+    struct totals totals = {.slabs = 0};
+    for (unsigned i = 0; i < kmem_class_count(); i++) {
+        add_parked(&totals, KMEM_CLASS_FIRST + i);
+    }
+    *slabs += totals.slabs;
+    *bytes += totals.bytes;
+}
 
 const char *kmem_name(const struct kmem_class *kmem) {
     lock_take(kmem_lock());

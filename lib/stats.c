@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kmem_cache.h"
 #include "magazine.h"
 #include "mapping.h"
 #include "meta.h"
@@ -50,6 +51,7 @@ void stats_gather(struct slabmalloc_stats *stats) {
     for (uint32_t id = 1; id <= owner_count(); id++) {
         add_owner(stats, owner_by_id(id));
     }
+    kmem_parked(&stats->slabs, &stats->slab_bytes);
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         add_zone(stats, zone);
     }

@@ -72,7 +72,7 @@ struct slabmalloc_cache_args {
     int (*ctor)(void *object, void *private_data);
 
     /*
-     * Makes a constructed object raw, before its memory leaves the cache. Called in alloc, free, shrink and destroy of
+     * Makes a constructed object raw, before its memory leaves the cache. Called in free, shrink and destroy of
      * this cache and in slabmalloc_trim and malloc_trim, with no lock held; never in malloc and free, and never by a
      * thread that is not the program's. May allocate and free. Needs a constructor.
      */
