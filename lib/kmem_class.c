@@ -60,7 +60,7 @@ void kmem_park(struct slab *slab) {
 }
 
 struct slab *kmem_unpark(struct kmem_class *kmem) {
-    if (likely(!atomic_load_explicit(&kmem->has_parked, memory_order_relaxed))) {
+    if (likely(!kmem_has_parked(kmem))) {
         return NULL;
     }
     lock_take(&classes.lock);
@@ -74,7 +74,7 @@ struct slab *kmem_unpark(struct kmem_class *kmem) {
 }
 
 bool kmem_parked_too_long(struct kmem_class *kmem) {
-    if (likely(!atomic_load_explicit(&kmem->has_parked, memory_order_relaxed)) || options.decay_ms < 0) {
+    if (likely(!kmem_has_parked(kmem)) || options.decay_ms < 0) {
         return false;
     }
     uint64_t now = sys_now_ms();

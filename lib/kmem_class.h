@@ -78,6 +78,11 @@ void kmem_park(struct slab *slab);
 /* A parked slab, the caller's now; NULL: none. */
 struct slab *kmem_unpark(struct kmem_class *kmem);
 
+/* A look without the lock. */
+static inline bool kmem_has_parked(const struct kmem_class *kmem) {
+    return atomic_load_explicit(&kmem->has_parked, memory_order_relaxed);
+}
+
 /* Slabs are parked that were not wanted for so long that they should go. */
 bool kmem_parked_too_long(struct kmem_class *kmem);
 

@@ -348,9 +348,13 @@ size_t kmem_release_parked(bool all) {
     size_t npages = 0;
     for (unsigned i = 0; i < kmem_class_count(); i++) {
         struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
+        if (!kmem_has_parked(kmem) || !pin(kmem)) {
+            continue;
+        }
         if (!kmem->args.dtor && (all || kmem_parked_too_long(kmem))) {
             npages += kmem_destruct_parked(kmem);
         }
+        unpin(kmem);
     }
     return npages;
 }
@@ -420,25 +424,26 @@ static void describe(const struct slabmalloc_cache *cache, struct slabmalloc_cac
     }
 }
 
-static void add_totals(const struct kmem_class *kmem, struct slabmalloc_cache_info *info) {
+static void add_totals(const struct kmem_class *kmem, bool constructs, struct slabmalloc_cache_info *info) {
     struct totals totals = count(kmem->class);
     info->slab_bytes = totals.bytes;
     info->slabs = totals.slabs;
     info->objects = totals.objects;
     info->cached = min_size(totals.cached, totals.out);
     info->live = totals.out - info->cached;
-    info->constructed = kmem->args.ctor ? totals.constructed : 0;
+    info->constructed = constructs ? totals.constructed : 0;
 }
 
 void kmem_info(const struct slabmalloc_cache *cache, struct slabmalloc_cache_info *info) {
     lock_take(kmem_lock());
     describe(cache, info);
     lock_drop(kmem_lock());
-    add_totals(cache->kmem, info);
+    add_totals(cache->kmem, cache->kmem->args.ctor, info);
 }
 
 /* The Nth cache of the class. */
-static bool describe_nth(const struct kmem_class *kmem, unsigned n, struct slabmalloc_cache_info *info) {
+static bool describe_nth(const struct kmem_class *kmem, unsigned n, struct slabmalloc_cache_info *info,
+                         bool *constructs) {
     lock_take(kmem_lock());
     const struct slabmalloc_cache *cache = kmem->caches;
     for (; cache && n; n--) {
@@ -446,6 +451,7 @@ static bool describe_nth(const struct kmem_class *kmem, unsigned n, struct slabm
     }
     if (cache) {
         describe(cache, info);
+        *constructs = kmem->args.ctor;
     }
     lock_drop(kmem_lock());
     return cache;
@@ -456,8 +462,9 @@ void kmem_each(void (*visit)(const struct slabmalloc_cache_info *info, const str
     for (unsigned i = 0; i < kmem_class_count(); i++) {
         const struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
         struct slabmalloc_cache_info info;
-        for (unsigned n = 0; describe_nth(kmem, n, &info); n++) {
-            add_totals(kmem, &info);
+        bool constructs;
+        for (unsigned n = 0; describe_nth(kmem, n, &info, &constructs); n++) {
+            add_totals(kmem, constructs, &info);
             visit(&info, kmem, arg);
         }
     }

@@ -43,7 +43,7 @@ __thread struct magazines *magazines_self = MAGAZINES_NONE;
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
-    return nobjects * pages_of(class_bytes(class));
+    return nobjects ? nobjects * pages_of(class_bytes(class)) : 0; /* none: the class may be another cache's by now */
 }
 
 static bool budget_take(unsigned class, size_t nobjects) {

@@ -10,7 +10,7 @@
 #include "zone.h"
 
 static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsigned class) {
-    size_t out = 0, bytes = class_bytes(class);
+    size_t out = 0;
     for (unsigned bin = 0; bin < SLAB_BINS; bin++) {
         for (const struct slab *slab = owner_cache(owner, class)->list[bin]; slab; slab = slab->next) {
             out += slab->nobjects - slab->nfree;
@@ -18,6 +18,10 @@ static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsig
             stats->slabs++;
         }
     }
+    if (!out) {
+        return;
+    }
+    size_t bytes = class_bytes(class);
     /* Another thread's magazine may change while it is read: never more than what is out. */
     size_t cached = min_size(magazine_count(owner, class), out);
     stats->magazine_bytes += cached * bytes;
