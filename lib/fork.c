@@ -1,6 +1,7 @@
 #include "fork.h"
 
 #include "background.h"
+#include "kmem_class.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
@@ -27,6 +28,7 @@ static void each_lock(void (*visit)(struct lock *lock)) {
     slob_each_lock(visit);
     owner_each_lock(visit);
     zone_each_lock(visit);
+    visit(kmem_lock());
     visit(mapping_lock());
     visit(pagemap_lock());
     visit(meta_lock());

@@ -6,6 +6,7 @@
 #include "background.h"
 #include "fault.h"
 #include "fork.h"
+#include "kmem_cache.h"
 #include "mapping.h"
 #include "options.h"
 #include "page.h"
@@ -124,10 +125,10 @@ static void *no_memory(void) {
     return NULL;
 }
 
-/* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
-bool heap_reclaim(void) {
+bool heap_relieve(void) {
     zone_note_scarce();
-    return mapping_trim() + zone_unmap_free() > 0;
+    bool dropped = kmem_relieve();
+    return (mapping_trim() + zone_unmap_free() > 0) | dropped;
 }
 
 static void *slab_alloc(struct owner *owner, unsigned class) {
@@ -161,8 +162,13 @@ static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
     return large_alloc(owner, bytes, align, zero);
 }
 
-/* --- heap:slob. No magazine ever has an object then, and no page the tag of a slab, so every call comes by here. ---
+/*
+ * heap:slob. No magazine of malloc's classes ever has an object then, and no page their tags, so every call of the
+ * malloc family comes by here. Objects of caches live in slabs all the same.
  */
+static bool is_slobs(uint32_t tag) {
+    return unlikely(options.slob) && !(tag >> TAG_CLASS_BITS);
+}
 
 /* More free memory than this, and a share of the heap, does not stay resident: there is no helper to wait for. */
 #define SLOB_DIRTY_PAGES ((size_t)64)
@@ -184,7 +190,7 @@ static void slob_tick(void) {
 static void *slob_allocate(size_t bytes, size_t align, bool zero) {
     slob_tick();
     void *p = slob_alloc(slob_of_process(), bytes, align, zero);
-    if (unlikely(!p) && heap_reclaim()) {
+    if (unlikely(!p) && heap_relieve()) {
         p = slob_alloc(slob_of_process(), bytes, align, zero);
     }
     return p ? p : no_memory();
@@ -193,13 +199,18 @@ static void *slob_allocate(size_t bytes, size_t align, bool zero) {
 static void *slob_reallocate(void *p, size_t bytes) {
     slob_tick();
     void *to = slob_realloc(slob_of_process(), p, bytes);
-    if (unlikely(!to) && heap_reclaim()) {
+    if (unlikely(!to) && heap_relieve()) {
         to = slob_realloc(slob_of_process(), p, bytes);
     }
     return to ? to : no_memory();
 }
 
-/* --- */
+static void slob_release(void *p) {
+    if (p) {
+        slob_tick();
+        slob_free(slob_of_process(), p);
+    }
+}
 
 /* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
 static void *allocate(size_t bytes, size_t align, bool zero) {
@@ -207,10 +218,9 @@ static void *allocate(size_t bytes, size_t align, bool zero) {
     if (unlikely(options.slob)) {
         return slob_allocate(bytes, align, zero);
     }
-    struct owner *owner = heap_enter();
-    void *p = route(owner, bytes, align, zero);
-    if (unlikely(!p) && heap_reclaim()) {
-        p = route(owner, bytes, align, zero);
+    void *p = route(heap_enter(), bytes, align, zero);
+    if (unlikely(!p) && heap_relieve()) {
+        p = route(heap_enter(), bytes, align, zero);
     }
     if (unlikely(!p)) {
         errno = ENOMEM;
@@ -239,9 +249,13 @@ static void check_page_start(const void *p) {
     }
 }
 
-/* An object of a slab: ours, and its magazine full or with P on top, or another owner's. */
+/* An object of a slab: a cache's; or ours, and its magazine full or with P on top; or another owner's. */
 static void free_object(struct owner *owner, uint32_t tag, void *p) {
     uint32_t class = owner ? tag ^ owner_tag(owner) : CLASS_COUNT;
+    if (kmem_is_class(tag & TAG_CLASS_MASK)) {
+        kmem_free_slow(owner, tag, p, __builtin_return_address(0));
+        return;
+    }
     if (class < CLASS_COUNT) {
         magazine_push_slow(owner, class, p);
     } else {
@@ -250,17 +264,15 @@ static void free_object(struct owner *owner, uint32_t tag, void *p) {
 }
 
 void heap_free_slow(void *p) {
-    if (unlikely(options.slob)) {
-        if (p) {
-            slob_tick();
-            slob_free(slob_of_process(), p);
-        }
+    uint32_t tag = pagemap_tag(p);
+    if (is_slobs(tag)) {
+        slob_release(p);
         return;
     }
-    uint32_t tag = pagemap_tag(p);
     bool object = tag >> TAG_CLASS_BITS;
     struct owner *owner = owner_have();
-    if (object && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
+    bool mallocs = object && (tag & TAG_CLASS_MASK) < CLASS_COUNT;
+    if (mallocs && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
         return;
     }
     if (!object && tag != TAG_RUN && tag != TAG_MAPPING) {
@@ -310,12 +322,13 @@ void *heap_aligned(size_t align, size_t bytes) {
 }
 
 size_t heap_usable(const void *p) {
-    if (unlikely(options.slob)) {
+    uint32_t tag = pagemap_tag(p);
+    if (is_slobs(tag)) {
         return p ? slob_usable(slob_of_process(), p) : 0;
     }
-    uint32_t tag = pagemap_tag(p);
     if (tag >> TAG_CLASS_BITS) {
-        return slab_of(p)->bytes;
+        unsigned class = tag & TAG_CLASS_MASK;
+        return kmem_is_class(class) ? kmem_class_of(class)->object_bytes : sizeclass_bytes(class);
     }
     if (tag == TAG_RUN) {
         return run_npages(p) << PAGE_SHIFT;
@@ -339,10 +352,10 @@ static void *move(void *p, size_t old_bytes, size_t bytes) {
 }
 
 void *heap_realloc(void *p, size_t bytes) {
-    if (unlikely(options.slob)) {
+    uint32_t tag = pagemap_tag(p);
+    if (is_slobs(tag)) {
         return slob_reallocate(p, bytes);
     }
-    uint32_t tag = pagemap_tag(p);
     size_t usable = heap_usable(p);
     if (tag >> TAG_CLASS_BITS) {
         /* Shrinking to less than half moves, so that a large object does not keep a small one's memory. */
@@ -372,8 +385,10 @@ bool heap_trim(void) {
         run_cache_flush(owner);
         page_cache_flush(owner);
         remote_flush(owner);
+        kmem_flush_remote(owner);
         magazine_flush(owner, false);
     }
+    kmem_trim(owner);
     for (uint32_t id = 1; id <= owner_count(); id++) {
         remote_return_inbox(owner_by_id(id));
     }
