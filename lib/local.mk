@@ -18,6 +18,7 @@ libslabcore_la_SOURCES = \
 	lib/kmem_class.c lib/kmem_class.h \
 	lib/kmem_create.c \
 	lib/kmem_debug.c lib/kmem_debug.h \
+	lib/kmalloc.c \
 	lib/kmem_api.c lib/kmem_api.h \
 	lib/kmem_reserve.c lib/kmem_reserve.h \
 	lib/lock.c lib/lock.h \
@@ -51,6 +52,8 @@ libslabcore_la_SOURCES = \
 	lib/zonelist.c lib/zonelist.h
 
 pkginclude_HEADERS = \
+	lib/slabmalloc/kmalloc.h \
+	lib/slabmalloc/kmem.h \
 	lib/slabmalloc/kmem_cache.h \
 	lib/slabmalloc/pages.h \
 	lib/slabmalloc/slabmalloc.h \

@@ -14,6 +14,7 @@ unit_tests = \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
 	test/unit/test_inject \
+	test/unit/test_kmalloc \
 	test/unit/test_kmem_cache \
 	test/unit/test_kmem_checks \
 	test/unit/test_kmem_reserve \
@@ -96,6 +97,7 @@ preload_tests = \
 	test/preload/git_behaves_the_same.t \
 	test/preload/glibc_extras_conform.t \
 	test/preload/java_behaves_the_same.t \
+	test/preload/kernel_style_code_compiles_and_runs.t \
 	test/preload/launcher_runs_programs.t \
 	test/preload/library_needs_only_libc.t \
 	test/preload/loaders_and_plugins_work.t \
@@ -177,6 +179,7 @@ test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
+test_unit_test_kmalloc_LDADD = $(UNIT_LIBS)
 test_unit_test_kmem_cache_LDADD = $(UNIT_LIBS)
 test_unit_test_kmem_checks_LDADD = $(UNIT_LIBS)
 test_unit_test_kmem_reserve_LDADD = $(UNIT_LIBS)
