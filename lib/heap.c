@@ -49,7 +49,7 @@ static bool heap_ready(void) {
     return likely(atomic_load_explicit(&heap_state, memory_order_acquire) == HEAP_READY);
 }
 
-static void heap_begin(void) {
+void heap_begin(void) {
     if (!heap_ready()) {
         heap_init();
     }
@@ -171,8 +171,8 @@ static bool is_slobs(uint32_t tag) {
 }
 
 /* More free memory than this, and a share of the heap, does not stay resident: there is no helper to wait for. */
-#define SLOB_DIRTY_PAGES ((size_t)64)
-#define SLOB_DIRTY_SHARE 16
+#define SLOB_DIRTY_PAGES ((size_t)16)
+#define SLOB_DIRTY_SHARE 64
 
 static void slob_tick(void) {
     static _Atomic uint32_t calls WRITTEN_AT_START;

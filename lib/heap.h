@@ -32,6 +32,10 @@ static inline __attribute__((always_inline)) void heap_free(void *p) {
     }
 }
 
+/* The process's first slow call starts the heap; any other does nothing. Every part that does not enter it needs this.
+ */
+void heap_begin(void);
+
 /* Every slow call begins with it: this thread's owner, after the work that rides on slow calls; NULL: it has none. */
 struct owner *heap_enter(void);
 

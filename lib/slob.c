@@ -10,7 +10,7 @@
 #include "slob_page.h"
 
 /* Pages of a list a search looks at, from where the last one ended; what is passed over waits for the next search. */
-#define SEARCH_PAGES 128
+#define SEARCH_PAGES 512
 
 /* Ids tell the pages of one heap from those of another, as far as eight bits can. The process's heap has the first. */
 #define ID_PROCESS 1

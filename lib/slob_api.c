@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "heap.h"
 #include "slob.h"
 
 #define API __attribute__((visibility("default")))
@@ -21,6 +22,7 @@ static void *or_no_memory(void *p) {
 }
 
 API struct slabmalloc_slob *slabmalloc_slob_create(void) {
+    heap_begin();
     return or_no_memory(slob_create(STEP));
 }
 

@@ -5,9 +5,11 @@
 struct slob_boot slob_boot WRITTEN_AT_START;
 
 void slob_boot_init(void) {
-    void *base = sys_map(NULL, BOOT_PAGES * PAGE_BYTES);
+    size_t bytes =
+        BOOT_PAGES * PAGE_BYTES + round_up((BOOT_PAGES - BOOT_PAGES_FIRST) * sizeof(struct page), PAGE_BYTES);
+    void *base = sys_map(NULL, bytes);
     if (base) {
-        sys_advise(base, BOOT_PAGES * PAGE_BYTES, SYS_NOHUGEPAGE);
+        sys_advise(base, bytes, SYS_NOHUGEPAGE);
         slob_boot.pfn = pointer_pfn(base);
     }
 }
@@ -41,6 +43,17 @@ static void count_dirty(void) {
     __atomic_store_n(&slob_boot.ndirty, n, __ATOMIC_RELAXED);
 }
 
+/* The first page from FIRST on whose bit is clear; BOOT_PAGES: none. */
+static size_t first_clear(const uint64_t *words, size_t first) {
+    for (size_t word = first / 64; word < BOOT_PAGES / 64; word++, first = word * 64) {
+        uint64_t clear = ~words[word] >> (first % 64) << (first % 64);
+        if (clear) {
+            return word * 64 + (size_t)__builtin_ctzll(clear);
+        }
+    }
+    return BOOT_PAGES;
+}
+
 static uintptr_t take_at(size_t first, size_t npages) {
     set_bits(slob_boot.used, first, npages, true);
     set_bits(slob_boot.dirty, first, npages, true);
@@ -52,13 +65,13 @@ uintptr_t slob_boot_take(size_t npages, bool *fresh) {
     if (!slob_boot.pfn) {
         return 0;
     }
-    for (size_t first = 0; first + npages <= BOOT_PAGES;) {
+    for (size_t first = first_clear(slob_boot.used, 0); first + npages <= BOOT_PAGES;) {
         size_t clear = clear_run(slob_boot.used, first, npages);
         if (clear == npages) {
             *fresh = clear_run(slob_boot.dirty, first, npages) == npages;
             return take_at(first, npages);
         }
-        first += clear + 1;
+        first = first_clear(slob_boot.used, first + clear);
     }
     return 0;
 }

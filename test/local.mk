@@ -114,6 +114,7 @@ preload_tests = \
 	test/preload/remote_frees_stay_bounded.t \
 	test/preload/scarce_memory_is_an_error_not_a_crash.t \
 	test/preload/secure_execution_ignores_options.t \
+	test/preload/slob_serves_whole_programs.t \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t
 

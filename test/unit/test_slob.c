@@ -154,21 +154,26 @@ Test(slob_page, survives_being_stored_in_a_struct_page) {
 /* --- A heap --- */
 
 Test(slob, keeps_three_lists_by_size) {
-    struct slob *heap = slob_create(1);
-    uintptr_t page[3] = {page_of(take(heap, 255)), page_of(take(heap, 4000)), 0};
-    MUST(page[0] != page[1]);
-    MUST(totals(heap).pages[SLOB_LIST_SMALL] == 1 && totals(heap).pages[SLOB_LIST_LARGE] == 1);
-    while (totals(heap).full_pages < 1) {
-        take(heap, 255); /* so that the next list has no room in the first to take */
-        take(heap, 24);
+    static const struct {
+        size_t bytes;
+        enum slob_list list;
+    } cases[] = {{0, SLOB_LIST_SMALL},     {255, SLOB_LIST_SMALL},  {256, SLOB_LIST_MEDIUM},
+                 {1023, SLOB_LIST_MEDIUM}, {1024, SLOB_LIST_LARGE}, {PAGE_BYTES - 100, SLOB_LIST_LARGE}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct slob *heap = slob_create(1);
+        char *p = take(heap, cases[i].bytes);
+        for (unsigned list = 0; list < SLOB_LISTS; list++) {
+            MUST(totals(heap).pages[list] == (list == cases[i].list));
+        }
+        while (!totals(heap).full_pages) {
+            take(heap, 4);
+        }
+        MUST(totals(heap).pages[cases[i].list] == 0);
+        slob_free(heap, p); /* its page is in the list it began in again */
+        MUST(totals(heap).pages[cases[i].list] == 1 && !totals(heap).full_pages);
+        must_be_sound(heap);
+        slob_destroy(heap);
     }
-    for (size_t i = 0; i < 8; i++) {
-        take(heap, 1023);
-        take(heap, 1024);
-    }
-    MUST(totals(heap).pages[SLOB_LIST_MEDIUM] > 0);
-    must_be_sound(heap);
-    slob_destroy(heap);
 }
 
 Test(slob, small_blocks_stay_out_of_pages_of_larger_ones_while_their_own_have_room) {
@@ -449,7 +454,7 @@ Test(slob_boot, serves_pages_and_runs_lowest_first_and_knows_fresh_ones) {
 Test(slob_boot, malloc_s_heap_starts_in_boot_pages_and_goes_on_in_zones) {
     struct slob *heap = slob_of_process();
     slob_start_process();
-    char *p[40], *run = take(heap, 5 * PAGE_BYTES), *small = take(heap, 20);
+    char *p[160], *run = take(heap, 5 * PAGE_BYTES), *small = take(heap, 20);
     MUST(slob_boot_has(page_of(run)) && slob_boot_has(page_of(small)) && !pagemap_tag(run) && !pagemap_tag(small));
     pattern_fill(run, 5 * PAGE_BYTES, 4);
     MUST(slob_realloc(heap, run, 9 * PAGE_BYTES) == run && slob_realloc(heap, run, 5 * PAGE_BYTES) == run);
