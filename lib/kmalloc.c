@@ -14,6 +14,7 @@
 
 #define API __attribute__((visibility("default")))
 
+/* NOLINTNEXTLINE(misc-redundant-expression): two definitions in two headers */
 _Static_assert(SLABMALLOC_KMALLOC_CACHE_MAX == SLAB_MAX, "the public limit is the size classes'");
 
 static void *fail(int error) {

@@ -96,7 +96,10 @@ Test(slob_page, merges_a_freed_block_with_both_neighbours) {
 Test(slob_page, knows_blocks_from_what_is_none) {
     struct bench_page *page = new_page(1);
     unsigned a = page_take(page, 10), b = page_take(page, 10);
-    memset(slob_payload(page->bytes, a), 0x5a, 10 * SLOB_UNIT - SLOB_HEAD);
+    uint16_t *words = (uint16_t *)slob_payload(page->bytes, a);
+    for (size_t i = 0; i < (10 * SLOB_UNIT - SLOB_HEAD) / sizeof *words; i++) {
+        words[i] = 0x8001; /* as the size of an allocated block of one unit */
+    }
     MUST(slob_page_judge(&page->sp, page->bytes, a) == SLOB_GOOD);
     MUST(slob_page_judge(&page->sp, page->bytes, b) == SLOB_GOOD);
     for (unsigned inside = a + 1; inside < b; inside++) {
