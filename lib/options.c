@@ -93,14 +93,32 @@ static bool parse_ms(struct span value, void *field) {
     return true;
 }
 
+/* A small footprint is what SLOB is for: keys that come after this one may say otherwise. */
+static bool parse_heap(struct span value, void *field) {
+    bool slob = span_is(value, "slob");
+    if (!slob && !span_is(value, "slab")) {
+        return false;
+    }
+    *(bool *)field = slob;
+    if (slob) {
+        options.hugepages = false;
+        options.map_cache = 0;
+    }
+    return true;
+}
+
 static const struct option {
     const char *key;
     bool (*parse)(struct span value, void *field);
     void *field;
 } table[] = {
-    {"hugepages", parse_onoff, &options.hugepages}, {"huge_threshold", parse_bytes, &options.huge_threshold},
-    {"decay_ms", parse_ms, &options.decay_ms},      {"magazine_max", parse_bytes, &options.magazine_max},
-    {"map_cache", parse_bytes, &options.map_cache}, {"background", parse_onoff, &options.background},
+    {"hugepages", parse_onoff, &options.hugepages},
+    {"huge_threshold", parse_bytes, &options.huge_threshold},
+    {"decay_ms", parse_ms, &options.decay_ms},
+    {"magazine_max", parse_bytes, &options.magazine_max},
+    {"map_cache", parse_bytes, &options.map_cache},
+    {"background", parse_onoff, &options.background},
+    {"heap", parse_heap, &options.slob},
 };
 
 static void option_apply(struct span pair) {

@@ -13,6 +13,8 @@
  * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
  *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
  *                                            half of the live ones if that is more)
+ *   heap            slab|slob       slab     slob: malloc is one SLOB heap, for programs whose footprint matters more
+ *                                            than their speed; also says hugepages:off,map_cache:0
  *
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.
@@ -29,6 +31,7 @@ struct options {
     bool background;
     size_t magazine_max;
     size_t map_cache;
+    bool slob; /* heap:slob */
 };
 
 extern struct options options;
