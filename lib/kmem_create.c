@@ -103,8 +103,7 @@ static struct kmem_class *new_class(const struct kmem_class *wanted, struct kmem
 static void join(struct slabmalloc_cache *cache, struct kmem_class *kmem) {
     unsigned index = kmem->class - KMEM_CLASS_FIRST;
     cache->class = kmem->class;
-    cache->chunk = index / CLASS_CHUNK;
-    cache->offset = (uint32_t)(index % CLASS_CHUNK * sizeof(struct class_entry));
+    cache->offset = (uint32_t)(offsetof(struct class_table, magazine) + index * sizeof(struct magazine));
     cache->align = kmem->align;
     cache->kmem = kmem;
     cache->next = kmem->caches;

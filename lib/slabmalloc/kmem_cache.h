@@ -98,7 +98,7 @@ struct slabmalloc_cache_args {
  * functions are called until then.
  *
  * NULL with errno EINVAL: no name, size, alignment or flags out of range, a destructor without constructor; ENOMEM: no
- * memory; ENOSPC: 3,968 caches are there. (Linux mm/slab: kmem_cache_create)
+ * memory; ENOSPC: 896 caches are there. (Linux mm/slab: kmem_cache_create)
  */
 struct slabmalloc_cache *slabmalloc_cache_create(const char *name, size_t size, size_t align, unsigned flags,
                                                  const struct slabmalloc_cache_args *args);
