@@ -123,7 +123,7 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
     }
     struct slabmalloc_cache *cache = meta_alloc(sizeof *cache);
     struct kmem_class wanted = layout(size, align, flags, args), *spare = meta_alloc(sizeof *spare), *kmem = NULL;
-    if (cache && spare) {
+    if (cache && spare && kmem_make_tables()) {
         cache->size = (uint32_t)size;
         cache->flags = flags;
         memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
@@ -135,7 +135,7 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
         }
         lock_drop(kmem_lock());
     }
-    int error = kmem ? 0 : cache && spare ? ENOSPC : ENOMEM;
+    int error = kmem ? 0 : cache && spare && kmem_tables_bytes() ? ENOSPC : ENOMEM;
     if (spare) {
         meta_free(spare, sizeof *spare);
     }

@@ -1,6 +1,7 @@
 #include "kmem_reserve.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "kmem_api.h"
 #include "kmem_class.h"
@@ -29,16 +30,19 @@ static void slots_free(void **slots, size_t n) {
 
 API struct slabmalloc_sheaf *slabmalloc_sheaf_prefill(struct slabmalloc_cache *cache, size_t count) {
     struct slabmalloc_sheaf *sheaf = meta_alloc(sizeof *sheaf);
-    if (!sheaf) {
-        errno = ENOMEM;
-        return NULL;
+    void **slots = slots_alloc(count);
+    if (sheaf && slots && slabmalloc_cache_alloc_bulk(cache, count, slots) == count) {
+        *sheaf = (struct slabmalloc_sheaf){.cache = cache, .count = count, .capacity = count, .object = slots};
+        return sheaf;
     }
-    sheaf->cache = cache;
-    if (slabmalloc_sheaf_refill(sheaf, count)) {
+    if (slots) {
+        slots_free(slots, count);
+    }
+    if (sheaf) {
         meta_free(sheaf, sizeof *sheaf);
-        return NULL;
     }
-    return sheaf;
+    errno = ENOMEM;
+    return NULL;
 }
 
 API void *slabmalloc_sheaf_alloc(struct slabmalloc_sheaf *sheaf) {
@@ -59,19 +63,15 @@ static bool sheaf_grow(struct slabmalloc_sheaf *sheaf, size_t count) {
     if (!slots) {
         return false;
     }
-    for (size_t i = 0; i < sheaf->count; i++) {
-        slots[i] = sheaf->object[i];
-    }
-    if (sheaf->object) {
-        slots_free(sheaf->object, sheaf->capacity);
-    }
+    memcpy(slots, sheaf->object, sheaf->count * sizeof *slots);
+    slots_free(sheaf->object, sheaf->capacity);
     sheaf->object = slots;
     sheaf->capacity = count;
     return true;
 }
 
 API int slabmalloc_sheaf_refill(struct slabmalloc_sheaf *sheaf, size_t count) {
-    if ((count > sheaf->capacity || !sheaf->object) && !sheaf_grow(sheaf, count)) {
+    if (count > sheaf->capacity && !sheaf_grow(sheaf, count)) {
         return -1;
     }
     size_t missing = count > sheaf->count ? count - sheaf->count : 0;

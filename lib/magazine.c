@@ -32,7 +32,7 @@ static void *const magazine_nil[1];
 const struct magazines magazines_none = {
     .tag = OWNER_NONE_TAG,
     .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil, (void **)magazine_nil}},
-    .table = &class_table_none,
+    .table = CLASS_TABLE_NONE,
 };
 
 const struct magazine magazine_empty = {(void **)magazine_nil, (void **)magazine_nil};
@@ -96,7 +96,7 @@ void magazine_init(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         owner->magazines.of[class] = magazine_empty;
     }
-    owner->magazines.table = &class_table_none;
+    owner->magazines.table = CLASS_TABLE_NONE;
 }
 
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */

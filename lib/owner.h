@@ -114,7 +114,9 @@ struct owner {
 /* The magazines of a thread without owner: nothing is ever written to them. */
 extern const struct magazines magazines_none;
 extern const struct magazine magazine_empty;
-extern struct class_table class_table_none; /* never written */
+/* Where a thread has no class of a cache: zeroes that are never written, those of the page map. */
+#define CLASS_TABLE_NONE ((struct class_table *)pagemap.foreign)
+
 #define MAGAZINES_NONE ((struct magazines *)&magazines_none)
 
 /* What the fast path uses: this thread's magazines, or those of no owner (always empty, no tag matches). */

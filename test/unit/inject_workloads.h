@@ -581,15 +581,16 @@ static void object_destruct(void *p, void *unused) {
 static void object_take_all(struct slabmalloc_cache *cache, bool constructed) {
     for (size_t i = 0; i < OBJECTS; i++) {
         errno = ERRNO_BEFORE;
-        object[i] = checked(slabmalloc_cache_alloc(cache));
+        object[i] = (void *)checked(slabmalloc_cache_alloc(cache));
         MUST(!object[i] || !constructed || object[i]->self == object[i]);
     }
 }
 
-static void object_free_all(void *cache) {
+static void *object_free_all(void *cache) {
     for (size_t i = 0; i < OBJECTS; i++) {
         slabmalloc_cache_free(cache, object[i]);
     }
+    return NULL;
 }
 
 WORKLOAD static void objects_of(unsigned flags, const struct slabmalloc_cache_args *args) {

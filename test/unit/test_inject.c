@@ -113,6 +113,7 @@ WALK(mixed_life_without_caches)
 WALK(mixed_life_on_huge_pages)
 WALK(forked_children)
 WALK(messages)
+WALK(object_caches)
 WALK(first_calls)
 WALK(two_numa_nodes)
 
