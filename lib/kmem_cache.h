@@ -108,11 +108,11 @@ int kmem_destroy(struct slabmalloc_cache *cache);
 /* Some cache's name of those that share the class; perhaps cut or gone when others create and destroy. */
 const char *kmem_name(const struct kmem_class *kmem);
 
-/* As slabmalloc_cache_shrink; SELF is the calling thread's owner, or NULL. */
-size_t kmem_shrink(struct owner *self, struct kmem_class *kmem);
+/* As slabmalloc_cache_shrink. */
+size_t kmem_shrink(struct kmem_class *kmem);
 
 /* For malloc_trim: reclaim functions, then everything of caches that can be given back. */
-void kmem_trim(struct owner *self);
+void kmem_trim(void);
 
 /* The kernel refuses memory: reclaim functions, and all empty slabs. True: some were given back. */
 bool kmem_relieve(void);

@@ -302,6 +302,7 @@ static size_t reclaim_all(struct kmem_class *kmem) {
         drop_empties(owner_by_id(id), kmem->class);
     }
     kmem_destruct_parked(kmem);
+    bool outer = region_purging;
     region_purging = true;
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
@@ -310,7 +311,7 @@ static size_t reclaim_all(struct kmem_class *kmem) {
         owner_unlock(owner);
         npages += entry ? reclaim_class(owner, kmem->class, 0) : 0;
     }
-    region_purging = false;
+    region_purging = outer;
     return npages;
 }
 
@@ -320,9 +321,10 @@ static void call_reclaim(const struct kmem_class *kmem) {
     }
 }
 
-size_t kmem_shrink(struct owner *self, struct kmem_class *kmem) {
+size_t kmem_shrink(struct kmem_class *kmem) {
     size_t before = count(kmem->class).bytes;
     call_reclaim(kmem);
+    struct owner *self = owner_have(); /* not before: what the program did may have moved this thread to another */
     if (self) {
         kmem_flush_class(self, kmem->class, false);
         if (owner_entry(self, kmem->class)) {
@@ -333,11 +335,11 @@ size_t kmem_shrink(struct owner *self, struct kmem_class *kmem) {
     return (before > after ? before - after : 0) + (npages << PAGE_SHIFT);
 }
 
-void kmem_trim(struct owner *self) {
+void kmem_trim(void) {
     for (unsigned i = 0; i < kmem_class_count(); i++) {
         struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
         if (pin(kmem)) {
-            kmem_shrink(self, kmem);
+            kmem_shrink(kmem);
             unpin(kmem);
         }
     }

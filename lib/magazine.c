@@ -322,6 +322,9 @@ void magazine_abandon(struct owner *owner) {
     atomic_fetch_sub_explicit(&pinned_pages, pinned_by(owner), memory_order_relaxed);
     for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         *owner_magazine(owner, class) = magazine_empty;
+        if (kmem_is_class(class)) {
+            owner_entry(owner, class)->remote = NULL;
+        }
         owner_cache(owner, class)->capacity = 0;
         owner_cache(owner, class)->batch = 0;
     }

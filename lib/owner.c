@@ -460,6 +460,7 @@ static const char *check_idle(const struct owner *owner, unsigned node) {
     }
     for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         empty = empty && !owner_cache(owner, class)->capacity && !magazine_count(owner, class);
+        empty = empty && !(kmem_is_class(class) && owner_entry(owner, class)->remote);
     }
     return empty ? NULL : "an idle owner holds more than slabs";
 }

@@ -206,6 +206,7 @@ static bool purge_block(struct isolated block) {
 static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
     struct isolated refused[REFUSALS_MAX];
     size_t total = 0, nrefused = 0;
+    bool outer = region_purging;
     region_purging = true;
     while (counter_read(&zone->buddy.dirty_pages) > keep_pages && nrefused < REFUSALS_MAX) {
         struct isolated block = isolate(zone, min_order);
@@ -222,7 +223,7 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
     while (nrefused) {
         isolate_end(zone, refused[--nrefused], false);
     }
-    region_purging = false;
+    region_purging = outer;
     return total;
 }
 
