@@ -388,7 +388,7 @@ bool heap_trim(void) {
         kmem_flush_remote(owner);
         magazine_flush(owner, false);
     }
-    kmem_trim(owner);
+    kmem_trim();
     for (uint32_t id = 1; id <= owner_count(); id++) {
         remote_return_inbox(owner_by_id(id));
     }

@@ -128,7 +128,8 @@ API void slabmalloc_cache_free_bulk(struct slabmalloc_cache *cache, size_t count
 
 API size_t slabmalloc_cache_shrink(struct slabmalloc_cache *cache) {
     int saved = errno;
-    size_t bytes = kmem_shrink(heap_enter(), cache->kmem);
+    heap_enter();
+    size_t bytes = kmem_shrink(cache->kmem);
     errno = saved;
     return bytes;
 }

@@ -5,6 +5,7 @@
 #include "fault.h"
 #include "kmem_debug.h"
 #include "meta.h"
+#include "region.h"
 #include "remote.h"
 
 #define BATCH 64
@@ -305,8 +306,14 @@ static void destruct_holes_of(struct owner *owner, const struct kmem_class *kmem
 }
 
 void kmem_destruct_holes(struct owner *owner, struct kmem_class *kmem) {
-    if (kmem->args.dtor) {
-        destruct_holes_of(owner, kmem, SLAB_BUSY);
-        destruct_holes_of(owner, kmem, SLAB_SPARSE);
+    if (!kmem->args.dtor) {
+        return;
     }
+    /* As while purging: should a signal handler, or the destructor, fork, the child's slabs stay held until it goes on.
+     */
+    bool outer = region_purging;
+    region_purging = true;
+    destruct_holes_of(owner, kmem, SLAB_BUSY);
+    destruct_holes_of(owner, kmem, SLAB_SPARSE);
+    region_purging = outer;
 }

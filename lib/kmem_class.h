@@ -63,8 +63,15 @@ struct kmem_class *kmem_class_of(unsigned class);
 /* Classes ever used: KMEM_CLASS_FIRST .. KMEM_CLASS_FIRST + kmem_class_count() - 1. */
 unsigned kmem_class_count(void);
 
-/* A class without caches, not yet to be found by others. With the lock. NULL: *SPARE would be needed (a zeroed struct
- * from meta_alloc, taken and set to NULL if it was used), or all are used. */
+/* Before the first class is taken; false: no memory. */
+bool kmem_make_tables(void);
+size_t kmem_tables_bytes(void);
+
+/* Where a bit says that an idle owner of NODE may have free objects of CLASS. */
+_Atomic uint32_t *kmem_partial_word(unsigned node, unsigned class);
+
+/* A class without caches, not yet to be found by others. With the lock. *SPARE, a zeroed struct from meta_alloc, is
+ * taken and set to NULL if it is needed. NULL: all are used. */
 struct kmem_class *kmem_class_take(struct kmem_class **spare);
 
 /* No page's tag names it any more, and no cache uses it. With the lock. */

@@ -103,8 +103,7 @@ static struct kmem_class *new_class(const struct kmem_class *wanted, struct kmem
 static void join(struct slabmalloc_cache *cache, struct kmem_class *kmem) {
     unsigned index = kmem->class - KMEM_CLASS_FIRST;
     cache->class = kmem->class;
-    cache->chunk = index / CLASS_CHUNK;
-    cache->offset = (uint32_t)(index % CLASS_CHUNK * sizeof(struct class_entry));
+    cache->offset = (uint32_t)(offsetof(struct class_table, magazine) + index * sizeof(struct magazine));
     cache->align = kmem->align;
     cache->kmem = kmem;
     cache->next = kmem->caches;
@@ -124,7 +123,7 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
     }
     struct slabmalloc_cache *cache = meta_alloc(sizeof *cache);
     struct kmem_class wanted = layout(size, align, flags, args), *spare = meta_alloc(sizeof *spare), *kmem = NULL;
-    if (cache && spare) {
+    if (cache && spare && kmem_make_tables()) {
         cache->size = (uint32_t)size;
         cache->flags = flags;
         memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
@@ -136,7 +135,7 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
         }
         lock_drop(kmem_lock());
     }
-    int error = kmem ? 0 : cache && spare ? ENOSPC : ENOMEM;
+    int error = kmem ? 0 : cache && spare && kmem_tables_bytes() ? ENOSPC : ENOMEM;
     if (spare) {
         meta_free(spare, sizeof *spare);
     }
@@ -303,6 +302,7 @@ static size_t reclaim_all(struct kmem_class *kmem) {
         drop_empties(owner_by_id(id), kmem->class);
     }
     kmem_destruct_parked(kmem);
+    bool outer = region_purging;
     region_purging = true;
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
@@ -311,7 +311,7 @@ static size_t reclaim_all(struct kmem_class *kmem) {
         owner_unlock(owner);
         npages += entry ? reclaim_class(owner, kmem->class, 0) : 0;
     }
-    region_purging = false;
+    region_purging = outer;
     return npages;
 }
 
@@ -321,9 +321,10 @@ static void call_reclaim(const struct kmem_class *kmem) {
     }
 }
 
-size_t kmem_shrink(struct owner *self, struct kmem_class *kmem) {
+size_t kmem_shrink(struct kmem_class *kmem) {
     size_t before = count(kmem->class).bytes;
     call_reclaim(kmem);
+    struct owner *self = owner_have(); /* not before: what the program did may have moved this thread to another */
     if (self) {
         kmem_flush_class(self, kmem->class, false);
         if (owner_entry(self, kmem->class)) {
@@ -334,11 +335,11 @@ size_t kmem_shrink(struct owner *self, struct kmem_class *kmem) {
     return (before > after ? before - after : 0) + (npages << PAGE_SHIFT);
 }
 
-void kmem_trim(struct owner *self) {
+void kmem_trim(void) {
     for (unsigned i = 0; i < kmem_class_count(); i++) {
         struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
         if (pin(kmem)) {
-            kmem_shrink(self, kmem);
+            kmem_shrink(kmem);
             unpin(kmem);
         }
     }

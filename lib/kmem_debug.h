@@ -19,7 +19,7 @@
 
 /* Bytes of red zone before objects of ALIGN; those after are what is left of the slot, 8 at least. */
 size_t kmem_debug_lead(unsigned flags, size_t align);
-#define KMEM_RED_ZONE_MIN 8
+#define KMEM_RED_ZONE_MIN ((size_t)8)
 
 /* P's slot is about to be used for the first time. */
 void kmem_debug_prepare(const struct kmem_class *kmem, void *p);

@@ -1,6 +1,7 @@
 #include "kmem_reserve.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "kmem_api.h"
 #include "kmem_class.h"
@@ -29,16 +30,19 @@ static void slots_free(void **slots, size_t n) {
 
 API struct slabmalloc_sheaf *slabmalloc_sheaf_prefill(struct slabmalloc_cache *cache, size_t count) {
     struct slabmalloc_sheaf *sheaf = meta_alloc(sizeof *sheaf);
-    if (!sheaf) {
-        errno = ENOMEM;
-        return NULL;
+    void **slots = slots_alloc(count);
+    if (sheaf && slots && slabmalloc_cache_alloc_bulk(cache, count, slots) == count) {
+        *sheaf = (struct slabmalloc_sheaf){.cache = cache, .count = count, .capacity = count, .object = slots};
+        return sheaf;
     }
-    sheaf->cache = cache;
-    if (slabmalloc_sheaf_refill(sheaf, count)) {
+    if (slots) {
+        slots_free(slots, count);
+    }
+    if (sheaf) {
         meta_free(sheaf, sizeof *sheaf);
-        return NULL;
     }
-    return sheaf;
+    errno = ENOMEM;
+    return NULL;
 }
 
 API void *slabmalloc_sheaf_alloc(struct slabmalloc_sheaf *sheaf) {
@@ -59,19 +63,15 @@ static bool sheaf_grow(struct slabmalloc_sheaf *sheaf, size_t count) {
     if (!slots) {
         return false;
     }
-    for (size_t i = 0; i < sheaf->count; i++) {
-        slots[i] = sheaf->object[i];
-    }
-    if (sheaf->object) {
-        slots_free(sheaf->object, sheaf->capacity);
-    }
+    memcpy(slots, sheaf->object, sheaf->count * sizeof *slots);
+    slots_free(sheaf->object, sheaf->capacity);
     sheaf->object = slots;
     sheaf->capacity = count;
     return true;
 }
 
 API int slabmalloc_sheaf_refill(struct slabmalloc_sheaf *sheaf, size_t count) {
-    if ((count > sheaf->capacity || !sheaf->object) && !sheaf_grow(sheaf, count)) {
+    if (count > sheaf->capacity && !sheaf_grow(sheaf, count)) {
         return -1;
     }
     size_t missing = count > sheaf->count ? count - sheaf->count : 0;
@@ -144,14 +144,13 @@ API void *slabmalloc_mempool_alloc(struct slabmalloc_mempool *pool) {
     return p;
 }
 
-/* A free that comes after the look at FREES changes it, or finds nobody waiting because we did not sleep yet: both
- * sequentially consistent, as is the reserve's lock between. */
-API void *slabmalloc_mempool_alloc_wait(struct slabmalloc_mempool *pool) {
-    int saved = errno;
+/* Woken by whoever frees after the look at FREES. One who freed before, and found nobody waiting, left the reserve's
+ * lock before this thread took it in vain. */
+static void *wait_for_one(struct slabmalloc_mempool *pool) {
     void *p;
-    atomic_fetch_add_explicit(&pool->waiters, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&pool->waiters, 1, memory_order_relaxed);
     for (;;) {
-        uint32_t seen = atomic_load_explicit(&pool->frees, memory_order_seq_cst);
+        uint32_t seen = atomic_load_explicit(&pool->frees, memory_order_acquire);
         p = slabmalloc_mempool_alloc(pool);
         if (p) {
             break;
@@ -159,8 +158,23 @@ API void *slabmalloc_mempool_alloc_wait(struct slabmalloc_mempool *pool) {
         sys_futex_wait(&pool->frees, seen);
     }
     atomic_fetch_sub_explicit(&pool->waiters, 1, memory_order_relaxed);
+    return p;
+}
+
+API void *slabmalloc_mempool_alloc_wait(struct slabmalloc_mempool *pool) {
+    int saved = errno;
+    void *p = wait_for_one(pool);
     errno = saved;
     return p;
+}
+
+static bool somebody_waits(const struct slabmalloc_mempool *pool) {
+    return atomic_load_explicit(&pool->waiters, memory_order_relaxed);
+}
+
+static void wake_one(struct slabmalloc_mempool *pool) {
+    atomic_fetch_add_explicit(&pool->frees, 1, memory_order_release);
+    sys_futex_wake(&pool->frees);
 }
 
 /* True: P is in the reserve now. */
@@ -179,13 +193,13 @@ API void slabmalloc_mempool_free(struct slabmalloc_mempool *pool, void *object) 
     if (!object) {
         return;
     }
-    bool full = counter_read(&pool->count) == pool->min;
+    /* A pool that looks full is full, or nobody is waiting: who waits found it empty under the lock. */
+    bool full = !somebody_waits(pool) && counter_read(&pool->count) == pool->min;
     if (full || !reserve(pool, object)) {
         slabmalloc_cache_free(pool->cache, object);
     }
-    if (unlikely(atomic_load_explicit(&pool->waiters, memory_order_seq_cst))) {
-        atomic_fetch_add_explicit(&pool->frees, 1, memory_order_seq_cst);
-        sys_futex_wake(&pool->frees);
+    if (unlikely(somebody_waits(pool))) {
+        wake_one(pool);
     }
 }
 

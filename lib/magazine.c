@@ -32,7 +32,7 @@ static void *const magazine_nil[1];
 const struct magazines magazines_none = {
     .tag = OWNER_NONE_TAG,
     .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil, (void **)magazine_nil}},
-    .table = (struct class_table *)&class_table_none,
+    .table = CLASS_TABLE_NONE,
 };
 
 const struct magazine magazine_empty = {(void **)magazine_nil, (void **)magazine_nil};
@@ -96,7 +96,7 @@ void magazine_init(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         owner->magazines.of[class] = magazine_empty;
     }
-    owner->magazines.table = (struct class_table *)&class_table_none;
+    owner->magazines.table = CLASS_TABLE_NONE;
 }
 
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
@@ -322,6 +322,9 @@ void magazine_abandon(struct owner *owner) {
     atomic_fetch_sub_explicit(&pinned_pages, pinned_by(owner), memory_order_relaxed);
     for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         *owner_magazine(owner, class) = magazine_empty;
+        if (kmem_is_class(class)) {
+            owner_entry(owner, class)->remote = NULL;
+        }
         owner_cache(owner, class)->capacity = 0;
         owner_cache(owner, class)->batch = 0;
     }

@@ -38,12 +38,8 @@ static struct depot {
     _Atomic uint32_t partial[(CLASS_COUNT + 31) / 32]; /* bit: an idle owner may have free objects of the class */
 } depots[NODES_MAX];
 
-/* The same for the classes of caches: apart, because fork writes to each depot. */
-static _Atomic uint32_t partial_kmem[NODES_MAX][KMEM_CLASSES / 32];
-
 static _Atomic uint32_t *partial_word(unsigned node, unsigned class) {
-    return kmem_is_class(class) ? &partial_kmem[node][(class - KMEM_CLASS_FIRST) / 32]
-                                : &depots[node].partial[class / 32];
+    return kmem_is_class(class) ? kmem_partial_word(node, class) : &depots[node].partial[class / 32];
 }
 
 /* Exit handlers run in rounds, and those of other keys may allocate: this thread's owner stays until this many of ours
@@ -467,6 +463,7 @@ static const char *check_idle(const struct owner *owner, unsigned node) {
     }
     for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         empty = empty && !owner_cache(owner, class)->capacity && !magazine_count(owner, class);
+        empty = empty && !(kmem_is_class(class) && owner_entry(owner, class)->remote);
     }
     return empty ? NULL : "an idle owner holds more than slabs";
 }

@@ -153,6 +153,7 @@ static void drop_idle_runs(struct owner *owner, bool all) {
 size_t reclaim_slabs(bool all) {
     unsigned min_idle = all ? 0 : 1;
     size_t total = 0;
+    bool outer = region_purging;
     region_purging = true;
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
@@ -162,7 +163,7 @@ size_t reclaim_slabs(bool all) {
         total += reclaim_owner(owner, min_idle);
     }
     kmem_release_parked(all);
-    region_purging = false;
+    region_purging = outer;
     return total;
 }
 

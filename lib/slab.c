@@ -130,7 +130,7 @@ static bool any_constructed(const struct slab *slab, size_t first, size_t last) 
 uint64_t slab_construct(struct slab *slab, void *const *objects, size_t n) {
     uint64_t *bits = slab_constructed(slab), raw = 0;
     for (size_t i = 0; bits && i < n; i++) {
-        long index = slab_index(slab, objects[i]);
+        size_t index = (size_t)slab_index(slab, objects[i]);
         uint64_t bit = (uint64_t)1 << index % 64;
         raw |= (uint64_t) !(bits[index / 64] & bit) << i;
         bits[index / 64] |= bit;

@@ -98,7 +98,7 @@ struct slabmalloc_cache_args {
  * functions are called until then.
  *
  * NULL with errno EINVAL: no name, size, alignment or flags out of range, a destructor without constructor; ENOMEM: no
- * memory; ENOSPC: 3,968 caches are there. (Linux mm/slab: kmem_cache_create)
+ * memory; ENOSPC: 896 caches are there. (Linux mm/slab: kmem_cache_create)
  */
 struct slabmalloc_cache *slabmalloc_cache_create(const char *name, size_t size, size_t align, unsigned flags,
                                                  const struct slabmalloc_cache_args *args);
@@ -163,8 +163,8 @@ void slabmalloc_cache_info(const struct slabmalloc_cache *cache, struct slabmall
 /*
  * A sheaf: COUNT objects of a cache set aside, so that as many allocations cannot fail. It belongs to one thread at a
  * time. prefill allocates them all, or none: NULL with ENOMEM. sheaf_alloc never fails while the sheaf has objects, and
- * is NULL with ENOMEM when it has none. refill makes it COUNT again: 0, or -1 with ENOMEM and the sheaf as it was.
- * return frees what is left, and the sheaf. (Linux: kmem_cache_prefill_sheaf)
+ * is NULL with ENOMEM when it has none. A sheaf or a mempool has room for 65,536. refill makes it COUNT again: 0, or -1
+ * with ENOMEM and the sheaf as it was. return frees what is left, and the sheaf. (Linux: kmem_cache_prefill_sheaf)
  */
 struct slabmalloc_sheaf;
 struct slabmalloc_sheaf *slabmalloc_sheaf_prefill(struct slabmalloc_cache *cache, size_t count);

@@ -431,6 +431,103 @@ Test(kmem_cache, a_class_serves_a_cache_of_another_layout_after_destroy) {
     }
 }
 
+Test(kmem_cache, pages_that_come_back_from_caches_are_not_taken_for_fresh) {
+    for (size_t size = 40; size < 9000; size = size * 5 / 3) {
+        for (unsigned round = 0; round < 4; round++) {
+            struct slabmalloc_cache *cache = plain("dirty", size, 0, SLABMALLOC_CACHE_NO_MERGE);
+            size_t n = 100 + 150 * round;
+            fill(cache, n);
+            for (size_t i = 0; i < n; i++) {
+                memset(objects[i], 0xff, size);
+            }
+            empty(cache, n);
+            MUST(!slabmalloc_cache_destroy(cache));
+            for (size_t i = 0; i < 20; i++) {
+                objects[i] = slabmalloc_calloc(1, 100 * KIB);
+                MUST(all_bytes_are(objects[i], 100 * KIB, 0));
+            }
+            for (size_t i = 0; i < 20; i++) {
+                slabmalloc_free(objects[i]);
+            }
+        }
+    }
+}
+
+/* Without destructor a stamp may be left in raw memory. */
+static int construct_again(void *object, void *private_data) {
+    ((struct thing *)object)->stamp = 0;
+    return thing_construct(object, private_data);
+}
+
+/* Purged memory reads zero: an object that counted as constructed would show it. */
+Test(kmem_cache, objects_in_purged_holes_are_constructed_again) {
+    struct books books = {0};
+    struct slabmalloc_cache_args args = {.ctor = construct_again, .private_data = &books};
+    struct slabmalloc_cache *cache = slabmalloc_cache_create("holes", 2048, 0, 0, &args);
+    for (size_t i = 0; i < MANY; i++) {
+        objects[i] = thing_alloc(cache);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        if (i % 16) {
+            thing_free(cache, objects[i]);
+        }
+    }
+    magazine_flush(owner_get(), false);
+    size_t before = books.constructed;
+    MUST(reclaim_slabs(true) > MANY / 4);
+    for (size_t i = 0; i < MANY; i++) {
+        objects[i] = i % 16 ? thing_alloc(cache) : objects[i];
+    }
+    MUST(books.constructed - before > MANY / 2);
+    for (size_t i = 0; i < MANY; i++) {
+        thing_free(cache, objects[i]);
+    }
+    MUST(!slabmalloc_cache_destroy(cache));
+}
+
+static void destruct_and_fork(void *object, void *private_data) {
+    static bool done;
+    (void)object;
+    if (!done) {
+        done = true;
+        pid_t pid = fork();
+        MUST(pid >= 0);
+        *(pid_t *)private_data = pid;
+    }
+}
+
+static int construct_nothing(void *object, void *private_data) {
+    (void)object;
+    (void)private_data;
+    return 0;
+}
+
+Test(kmem_cache, a_destructor_may_fork) {
+    pid_t pid = -1;
+    struct slabmalloc_cache_args args = {construct_nothing, destruct_and_fork, NULL, &pid};
+    struct slabmalloc_cache *cache = slabmalloc_cache_create("forks", 2000, 0, 0, &args);
+    fill(cache, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        if (i % 20) {
+            slabmalloc_cache_free(cache, objects[i]);
+        }
+    }
+    slabmalloc_cache_shrink(cache);
+    MUST(pid >= 0);
+    MUST_BE_SOUND();
+    for (size_t i = 0; i < MANY; i += 20) {
+        slabmalloc_cache_free(cache, objects[i]);
+    }
+    slabmalloc_trim();
+    MUST(!slabmalloc_cache_destroy(cache));
+    if (!pid) {
+        _exit(0);
+    }
+    int status;
+    MUST(waitpid(pid, &status, 0) == pid);
+    MUST_BE_GOOD_END(status);
+}
+
 /* --- Bulk --- */
 
 Test(kmem_cache, bulk_calls_give_all) {

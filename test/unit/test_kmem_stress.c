@@ -318,6 +318,19 @@ static void *keep_trading(void *arg) {
     return NULL;
 }
 
+/* Through a market of their own: that of the parent may be in the middle of an exchange. */
+static void trade_a_little(unsigned index) {
+    static _Atomic(struct thing *) own_market[MARKET];
+    struct rng rng = {index};
+    for (unsigned i = 0; i < 2000; i++) {
+        struct thing *thing = thing_mark(slabmalloc_cache_alloc(cache));
+        thing = atomic_exchange(&own_market[rng_below(&rng, MARKET)], thing);
+        if (thing) {
+            thing_free(cache, thing);
+        }
+    }
+}
+
 /* What vanished threads had in hand stays out: the cache cannot be destroyed, but serves. The market may show an object
  * twice to the child, once in the state before an exchange: it is left alone. */
 static void child_of_busy_parent(void *arg) {
@@ -333,6 +346,9 @@ static void child_of_busy_parent(void *arg) {
             thing_free(cache, some[i]);
         }
         slabmalloc_cache_shrink(cache);
+    }
+    if (CHILDREN_MAY_START_THREADS) {
+        threads_run(4, trade_a_little); /* they take over what the parent's threads left */
     }
     MUST_BE_SOUND();
 }
