@@ -9,8 +9,10 @@ libslabcore_la_SOURCES = \
 	lib/base.h \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
+	lib/expose.h \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
+	lib/gather.c lib/gather.h \
 	lib/heap.c lib/heap.h \
 	lib/lock.c lib/lock.h \
 	lib/magazine.c lib/magazine.h \
@@ -24,15 +26,22 @@ libslabcore_la_SOURCES = \
 	lib/reclaim.c lib/reclaim.h \
 	lib/region.c lib/region.h \
 	lib/remote.c lib/remote.h \
+	lib/report.c lib/report.h \
+	lib/report_api.c \
+	lib/report_json.c \
+	lib/report_root.c lib/report_root.h \
 	lib/run.c lib/run.h \
 	lib/sizeclass.c lib/sizeclass.h \
 	lib/slab.c lib/slab.h \
+	lib/snapshot.c lib/snapshot.h \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
+	lib/text.c lib/text.h \
 	lib/thread.c lib/thread.h \
+	lib/version.h \
 	lib/zone.c lib/zone.h
 
-pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = lib/slabmalloc/report.h lib/slabmalloc/slabmalloc.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include "expose.h"
 #include "magazine.h"
 #include "meta.h"
 #include "remote.h"
@@ -28,6 +29,9 @@ static struct {
     pthread_key_t key;
     _Atomic bool key_valid;
 } owners;
+
+EXPOSE(OWNERS, owners.by_id);
+EXPOSE(OWNER_COUNT, owners.count);
 
 static struct depot {
     struct lock lock;

@@ -202,23 +202,35 @@ void sys_futex_wake(_Atomic uint32_t *word) {
     errno = saved;
 }
 
-void sys_write(int fd, const char *text, size_t bytes) {
+/* Fewer bytes than asked for is no error, but none at all would be for ever. */
+static ssize_t write_some(int fd, const char *text, size_t bytes) {
+    ssize_t n;
+    do {
+        n = write(fd, text, bytes);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n ? n : -EIO;
+}
+
+int sys_write_all(int fd, const char *text, size_t bytes) {
     if (fault_due(SYS_WRITE)) {
-        return;
+        return -EIO;
     }
-    int saved = errno;
-    while (bytes) {
-        ssize_t n = write(fd, text, bytes);
-        if (n < 0 && errno == EINTR) {
-            continue;
+    int saved = errno, result = 0;
+    while (bytes && !result) {
+        ssize_t n = write_some(fd, text, bytes);
+        if (n < 0) {
+            result = (int)n;
+        } else {
+            text += n;
+            bytes -= (size_t)n;
         }
-        if (n <= 0) {
-            break;
-        }
-        text += n;
-        bytes -= (size_t)n;
     }
     errno = saved;
+    return result;
+}
+
+void sys_write(int fd, const char *text, size_t bytes) {
+    sys_write_all(fd, text, bytes);
 }
 
 int sys_key(pthread_key_t *key, void (*at_exit)(void *kept)) {

@@ -92,6 +92,9 @@ void sys_futex_wake(_Atomic uint32_t *word);
 /* What cannot be written is lost. */
 void sys_write(int fd, const char *text, size_t bytes);
 
+/* All of it, in as many parts as the kernel takes, through interruptions; else the first error. */
+int sys_write_all(int fd, const char *text, size_t bytes);
+
 /* pthread_key_create: AT_EXIT gets what a thread that ends has kept under *KEY. */
 int sys_key(pthread_key_t *key, void (*at_exit)(void *kept));
 

@@ -1,5 +1,6 @@
 #include "zone.h"
 
+#include "expose.h"
 #include "options.h"
 #include "pagemap.h"
 #include "region.h"
@@ -39,6 +40,9 @@ static struct {
     unsigned nzones; /* those of nodes beyond the last are never looked at: their memory stays untouched */
     uint64_t nodes;  /* bit n: node n may be used */
 } zones;
+
+EXPOSE(ZONES, zones.zone);
+EXPOSE(ZONE_COUNT, zones.nzones);
 
 /* Which kinds serve a request of a kind, most preferred first. DMA serves only those that ask for it. */
 static const struct {
@@ -115,6 +119,7 @@ static bool zone_grow(struct zone *zone) {
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
     counter_add(&zone->mapped_pages, region.npages);
+    zone->mapped_peak = max_size(zone->mapped_peak, zone->mapped_pages);
     counter_add(&zone->grown, 1);
     lock_drop(&zone->lock);
     return true;

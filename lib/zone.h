@@ -33,12 +33,12 @@ struct zone {
     enum zone_kind kind;
     unsigned node;
     struct buddy buddy;
-    size_t mapped_pages;
-    uintptr_t isolated;        /* pfn of blocks taken out for purging at this moment, linked; 0: none */
-    size_t isolated_pages;     /* in them */
-    size_t dirty_low;          /* least buddy.dirty_pages since the last decay step */
-    _Atomic uint64_t decay_at; /* ms */
-    size_t grown;              /* regions it got so far: see counter_read */
+    size_t mapped_pages, mapped_peak; /* now, and at most so far */
+    uintptr_t isolated;               /* pfn of blocks taken out for purging at this moment, linked; 0: none */
+    size_t isolated_pages;            /* in them */
+    size_t dirty_low;                 /* least buddy.dirty_pages since the last decay step */
+    _Atomic uint64_t decay_at;        /* ms */
+    size_t grown;                     /* regions it got so far: see counter_read */
     uint64_t allocs, purged_pages;
 };
 

@@ -28,6 +28,7 @@ unit_tests = \
 	test/unit/test_refill \
 	test/unit/test_region \
 	test/unit/test_remote \
+	test/unit/test_report \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
@@ -183,6 +184,7 @@ test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
+test_unit_test_report_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)

@@ -1,0 +1,108 @@
+#include "snapshot.h"
+
+#include <string.h>
+
+/* "kmalloc-BYTES" */
+static void name_class(char name[SNAPSHOT_NAME], size_t bytes) {
+    static const char prefix[] = "kmalloc-";
+    char digits[SNAPSHOT_NAME];
+    size_t at = sizeof digits;
+    digits[--at] = 0;
+    do {
+        digits[--at] = (char)('0' + bytes % 10);
+        bytes /= 10;
+    } while (bytes);
+    memcpy(name, prefix, sizeof prefix);
+    memcpy(name + sizeof prefix - 1, digits + at, sizeof digits - at);
+}
+
+void snapshot_init(struct snapshot *snapshot, int32_t pid) {
+    *snapshot = (struct snapshot){.pid = pid, .consistent = true};
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct snapshot_cache *cache = &snapshot->class[class];
+        cache->bytes = sizeclass_bytes(class);
+        name_class(cache->name, cache->bytes);
+    }
+}
+
+void snapshot_add_slab(struct snapshot *snapshot, const struct slab *slab) {
+    struct snapshot_cache *cache = &snapshot->class[slab->class];
+    cache->slabs++;
+    cache->slabs_active += slab->nfree < slab->nobjects;
+    cache->pages += slab->npages;
+    cache->objects += slab->nobjects;
+    cache->out += (size_t)(slab->nobjects - slab->nfree);
+}
+
+void snapshot_add_magazine(struct snapshot *snapshot, unsigned class, const struct owner_cache *cache, size_t count,
+                           size_t out) {
+    struct snapshot_cache *sum = &snapshot->class[class];
+    sum->cached += min_size(count, out);
+    sum->limit = max_size(sum->limit, cache->capacity);
+    sum->batch = max_size(sum->batch, cache->batch);
+}
+
+void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone) {
+    *out = (struct snapshot_zone){
+        .node = zone->node,
+        .kind = zone->kind,
+        .mapped_pages = zone->mapped_pages,
+        .mapped_peak = zone->mapped_peak,
+        .isolated_pages = zone->isolated_pages,
+        .free_pages = zone->buddy.free_pages,
+        .dirty_pages = zone->buddy.dirty_pages,
+        .purged_pages = zone->purged_pages,
+        .fresh_taken = zone->buddy.fresh_taken,
+        .regions = zone->grown,
+        .allocs = zone->allocs,
+        .splits = zone->buddy.splits,
+        .merges = zone->buddy.merges,
+        .lock_waits = zone->lock.waits,
+    };
+    for (unsigned order = 0; order < NORDERS; order++) {
+        const struct free_area *area = &zone->buddy.area[order];
+        out->nr_free[order] = area->nr_free;
+        for (unsigned i = 0; i < GROUPS * KINDS; i++) {
+            out->list[i / KINDS][i % KINDS][order] = area->list[i / KINDS][i % KINDS].count;
+        }
+    }
+}
+
+void snapshot_add_zone(struct snapshot *snapshot, const struct snapshot_zone *zone) {
+    struct slabmalloc_stats *stats = &snapshot->stats;
+    stats->zone_bytes += zone->mapped_pages << PAGE_SHIFT;
+    stats->zone_free_bytes += zone->free_pages << PAGE_SHIFT;
+    stats->zone_dirty_bytes += zone->dirty_pages << PAGE_SHIFT;
+    stats->purged_bytes += zone->purged_pages << PAGE_SHIFT;
+    stats->lock_waits += zone->lock_waits;
+    snapshot->zone_peak_bytes += zone->mapped_peak << PAGE_SHIFT;
+}
+
+void snapshot_add_block(struct snapshot_zone *zone, const struct block *block) {
+    if (block->longest == BLOCK_PAGES) {
+        zone->whole_blocks++;
+    } else {
+        zone->blocks[block->group]++;
+    }
+    zone->huge_blocks += block_huge(block);
+}
+
+void snapshot_finish(struct snapshot *snapshot) {
+    struct slabmalloc_stats *stats = &snapshot->stats;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct snapshot_cache *cache = &snapshot->class[class];
+        cache->cached = min_size(cache->cached, cache->out);
+        stats->slabs += cache->slabs;
+        stats->slab_bytes += cache->pages << PAGE_SHIFT;
+        stats->magazine_bytes += cache->cached * cache->bytes;
+        stats->slab_used_bytes += (cache->out - cache->cached) * cache->bytes;
+    }
+    size_t zone_out = stats->zone_bytes - min_size(stats->zone_free_bytes, stats->zone_bytes);
+    size_t not_runs = stats->slab_bytes + stats->run_cached_bytes;
+    stats->run_bytes = zone_out - min_size(not_runs, zone_out);
+    stats->used_bytes = stats->slab_used_bytes + stats->run_bytes + stats->mapping_bytes;
+}
+
+const char *snapshot_zone_name(enum zone_kind kind) {
+    return kind == ZONE_DMA ? "DMA" : kind == ZONE_NORMAL ? "Normal" : "HighMem";
+}

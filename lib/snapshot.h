@@ -1,0 +1,78 @@
+/*
+ * snapshot.h: what the heap looked like, in a form that reports are written from.
+ *
+ * Two readers fill it: gather.c in the process itself, under the locks, and `slabmalloc report PID` from outside, from
+ * copies of the same structures. Both hand each slab, magazine, zone and pageblock to the functions here, and reports
+ * are written by the same code (report.h), so the two cannot differ in what a number means.
+ *
+ * The size classes are an array; what there may be many of (zones, caches of the program) is fetched one by one, so
+ * a snapshot fits on a thread's stack. Nothing here allocates, locks or follows a pointer of the heap.
+ */
+#ifndef SLABMALLOC_SNAPSHOT_H
+#define SLABMALLOC_SNAPSHOT_H
+
+#include "owner.h"
+#include "slabmalloc/slabmalloc.h"
+#include "zone.h"
+
+#define SNAPSHOT_NAME 32
+
+struct snapshot_cache {
+    char name[SNAPSHOT_NAME];
+    size_t bytes;        /* of an object */
+    size_t slabs;        /* number */
+    size_t slabs_active; /* of these, with an object out */
+    size_t pages;        /* in slabs */
+    size_t objects;      /* room for */
+    size_t out;          /* objects not in their slab: used + cached */
+    size_t cached;       /* of these, in magazines */
+    size_t limit, batch; /* the largest magazine of an owner, and the largest last refill */
+};
+
+struct snapshot_zone {
+    unsigned node;
+    enum zone_kind kind;
+    size_t mapped_pages, mapped_peak, isolated_pages, free_pages, dirty_pages, purged_pages, fresh_taken;
+    size_t regions, allocs, splits, merges, lock_waits;
+    size_t nr_free[NORDERS];
+    size_t list[GROUPS][KINDS][NORDERS]; /* free blocks by group and kind; pageblocks all under group 0 */
+    size_t blocks[GROUPS];               /* pageblocks in use, by group */
+    size_t whole_blocks;                 /* free ones */
+    size_t huge_blocks;                  /* advised for huge pages */
+};
+
+struct snapshot {
+    int32_t pid;
+    bool consistent; /* nothing moved while it was taken; from inside: each part is exact, under its lock */
+    struct snapshot_cache class[CLASS_COUNT];
+    struct slabmalloc_stats stats;
+    size_t owners; /* threads' caches ever made */
+    size_t mapping_peak_bytes, mapping_peak_count, zone_peak_bytes;
+    /* The zone after *PLACE (NULL at first); false: there is none. */
+    bool (*next_zone)(const struct snapshot *snapshot, const void **place, struct snapshot_zone *zone);
+    const void *source; /* for next_zone */
+};
+
+/* No slab and no zone yet. */
+void snapshot_init(struct snapshot *snapshot, int32_t pid);
+
+void snapshot_add_slab(struct snapshot *snapshot, const struct slab *slab);
+
+/* A magazine of CLASS with COUNT objects, of an owner of whose slabs OUT objects are out: another thread's magazine may
+ * change while it is read, but never holds more than those. */
+void snapshot_add_magazine(struct snapshot *snapshot, unsigned class, const struct owner_cache *cache, size_t count,
+                           size_t out);
+
+/* A zone but for its pageblocks, into *OUT, and into the totals. */
+void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone);
+void snapshot_add_zone(struct snapshot *snapshot, const struct snapshot_zone *zone);
+
+void snapshot_add_block(struct snapshot_zone *zone, const struct block *block);
+
+/* When all is added, mappings and zones included: the totals that follow from others. */
+void snapshot_finish(struct snapshot *snapshot);
+
+/* "DMA", "Normal", "HighMem": the kernel's names. */
+const char *snapshot_zone_name(enum zone_kind kind);
+
+#endif
