@@ -13,6 +13,9 @@
  * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
  *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
  *                                            half of the live ones if that is more)
+ *   report_exit     slab+buddy+     none     which reports to write at exit: some of slab, buddy, pagetype, zone, json,
+ *                   ...                      to see what a program's heap ended as
+ *   report_file     path            stderr   the file to append them to; %p in it is the process's number
  *
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.
@@ -22,6 +25,8 @@
 
 #include "base.h"
 
+#define REPORT_FILE_MAX 256
+
 struct options {
     bool hugepages;
     size_t huge_threshold;
@@ -29,6 +34,8 @@ struct options {
     bool background;
     size_t magazine_max;
     size_t map_cache;
+    unsigned report_exit;              /* bit: enum report_kind */
+    char report_file[REPORT_FILE_MAX]; /* "": standard error */
 };
 
 extern struct options options;

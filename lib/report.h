@@ -5,20 +5,9 @@
 #ifndef SLABMALLOC_LIB_REPORT_H
 #define SLABMALLOC_LIB_REPORT_H
 
+#include "report_kind.h"
 #include "snapshot.h"
 #include "text.h"
-
-enum report_kind {
-    REPORT_SLABINFO,
-    REPORT_BUDDYINFO,
-    REPORT_PAGETYPEINFO,
-    REPORT_ZONEINFO,
-    REPORT_JSON,
-    REPORT_KINDS,
-};
-
-/* Each report's name among options and arguments: slab, buddy, pagetype, zone, json. */
-const char *report_option(enum report_kind kind);
 
 /* 0, or -1 with errno: the write's. */
 int report_write(int fd, enum report_kind kind, const struct snapshot *snapshot);

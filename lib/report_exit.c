@@ -1,0 +1,83 @@
+/*
+ * report_exit.c: SLABMALLOC_CONF=report_exit:slab+json,report_file:PATH. When the process exits, not when it is killed
+ * or calls _exit.
+ *
+ * Many programs close standard error in a handler of exit that runs before the library's. So a second descriptor of it
+ * is kept from the start, if a report is asked for at all. A program may close or replace that one too: it is written
+ * to only while it is still the file it was.
+ */
+#include "fault.h"
+#include "fork.h"
+#include "gather.h"
+#include "options.h"
+#include "report.h"
+#include "sys.h"
+
+#define STDERR 2
+
+static struct {
+    int fd; /* < 0: none */
+    struct sys_file file;
+} kept = {.fd = -1};
+
+/* After the heap's own, which reads the options. */
+__attribute__((constructor(102))) static void keep_stderr(void) {
+    if (options.report_exit && !*options.report_file && !sys_file_of(STDERR, &kept.file)) {
+        kept.fd = sys_dup(STDERR);
+    }
+}
+
+static bool is_still(int fd, const struct sys_file *file) {
+    struct sys_file now;
+    return !sys_file_of(fd, &now) && now.device == file->device && now.inode == file->inode;
+}
+
+/* PATH with the process's number for %p. */
+static int open_file(const char *path) {
+    char expanded[REPORT_FILE_MAX + 16];
+    size_t length = 0;
+    for (; *path && length < sizeof expanded - 16; path++) {
+        if (path[0] != '%' || path[1] != 'p') {
+            expanded[length++] = *path;
+            continue;
+        }
+        char digits[16];
+        size_t at = sizeof digits;
+        for (unsigned pid = (unsigned)sys_pid(); pid; pid /= 10) {
+            digits[--at] = (char)('0' + pid % 10);
+        }
+        while (at < sizeof digits) {
+            expanded[length++] = digits[at++];
+        }
+        path++;
+    }
+    expanded[length] = 0;
+    return sys_open_append(expanded);
+}
+
+static int open_output(void) {
+    if (*options.report_file) {
+        return open_file(options.report_file);
+    }
+    return kept.fd >= 0 && is_still(kept.fd, &kept.file) ? kept.fd : is_still(STDERR, &kept.file) ? STDERR : -1;
+}
+
+__attribute__((destructor)) static void report_at_exit(void) {
+    if (!options.report_exit) {
+        return;
+    }
+    const char *where = *options.report_file ? options.report_file : "stderr";
+    if (fork_inside()) {
+        fault_warn("report_exit: to", where, REPORT_FILE_MAX, "not written: exit was called inside malloc");
+        return;
+    }
+    int fd = open_output();
+    struct snapshot snapshot;
+    snapshot_gather(&snapshot);
+    if (fd < 0 || report_write_all(fd, options.report_exit, &snapshot)) {
+        fault_warn("report_exit: cannot write to", where, REPORT_FILE_MAX, "ignored");
+    }
+    if (*options.report_file && fd >= 0) {
+        sys_close(fd);
+    }
+}
