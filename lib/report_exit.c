@@ -6,6 +6,8 @@
  * is kept from the start, if a report is asked for at all. A program may close or replace that one too: it is written
  * to only while it is still the file it was.
  */
+#include <string.h>
+
 #include "fault.h"
 #include "fork.h"
 #include "gather.h"
@@ -55,29 +57,36 @@ static int open_file(const char *path) {
     return sys_open_append(expanded);
 }
 
-static int open_output(void) {
-    if (*options.report_file) {
-        return open_file(options.report_file);
+static int open_stderr(void) {
+    if (kept.fd >= 0 && is_still(kept.fd, &kept.file)) {
+        return kept.fd;
     }
-    return kept.fd >= 0 && is_still(kept.fd, &kept.file) ? kept.fd : is_still(STDERR, &kept.file) ? STDERR : -1;
+    return is_still(STDERR, &kept.file) ? STDERR : -1;
+}
+
+static void write_report(const char *file) {
+    int fd = *file ? open_file(file) : open_stderr();
+    if (fd < 0 && !*file) {
+        return; /* nowhere to complain either */
+    }
+    struct snapshot snapshot;
+    snapshot_gather(&snapshot);
+    if (fd < 0 || report_write_all(fd, options.report_exit, &snapshot)) {
+        fault_warn("report_exit: cannot write to", *file ? file : "stderr", *file ? strlen(file) : strlen("stderr"),
+                   "ignored");
+    }
+    if (fd >= 0 && *file) {
+        sys_close(fd);
+    }
 }
 
 __attribute__((destructor)) static void report_at_exit(void) {
     if (!options.report_exit) {
         return;
     }
-    const char *where = *options.report_file ? options.report_file : "stderr";
     if (fork_inside()) {
-        fault_warn("report_exit: to", where, REPORT_FILE_MAX, "not written: exit was called inside malloc");
+        fault_warn("report_exit:", "exit", strlen("exit"), "was called inside malloc: not written");
         return;
     }
-    int fd = open_output();
-    struct snapshot snapshot;
-    snapshot_gather(&snapshot);
-    if (fd < 0 || report_write_all(fd, options.report_exit, &snapshot)) {
-        fault_warn("report_exit: cannot write to", where, REPORT_FILE_MAX, "ignored");
-    }
-    if (*options.report_file && fd >= 0) {
-        sys_close(fd);
-    }
+    write_report(options.report_file);
 }

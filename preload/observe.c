@@ -343,7 +343,13 @@ static bool is_ours(const struct report_root *root) {
            !memcmp(root->layout, layout, sizeof layout);
 }
 
-/* A file that is only mapped, not loaded, has no addresses in it. */
+/* In a file that is only mapped, not loaded, the addresses are not those of the process. */
+static bool is_loaded(const struct report_root *root, uintptr_t at) {
+    const uintptr_t far = (uintptr_t)1 << 30;
+    uintptr_t begin = (uintptr_t)root->begin;
+    return root->begin < root->end && begin + far > at && begin < at + far;
+}
+
 static bool visit_root(uintptr_t at, void *arg) {
     struct search *search = arg;
     struct report_root *root = &search->root;
@@ -353,7 +359,7 @@ static bool visit_root(uintptr_t at, void *arg) {
     }
     root->version[sizeof root->version - 1] = 0;
     search->known = is_ours(root);
-    return !search->known || root->begin < root->end;
+    return !search->known || is_loaded(root, at);
 }
 
 /* The layers' state, by id; false: something is missing. */

@@ -62,7 +62,9 @@ bool target_read(struct target *target, uintptr_t at, void *to, size_t bytes) {
     struct iovec local = {to, bytes}, remote = {(void *)at, bytes}; /* NOLINT: an address in the other process */
     ssize_t n = process_vm_readv(target->pid, &local, 1, &remote, 1, 0);
     if (n < 0 && needs_mem(errno)) {
-        return open_mem(target) && read_mem(target, at, to, bytes);
+        bool read = open_mem(target) && read_mem(target, at, to, bytes);
+        errno = read ? 0 : errno;
+        return read;
     }
     errno = n < 0 ? errno : EFAULT;
     return n == (ssize_t)bytes;

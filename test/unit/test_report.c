@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/time.h>
 
+#include "fork.h"
 #include "gather.h"
 #include "magazine.h"
 #include "report.h"
@@ -456,6 +457,17 @@ Test(report, partial_and_interrupted_writes_go_on) {
     close(ends[1]);
     pthread_join(thread, NULL);
     MUST(total >= wanted - 1000 && total <= wanted + 1000);
+}
+
+/* --- At exit --- */
+
+Test(report, a_thread_that_holds_a_lock_is_inside) {
+    struct owner *owner = owner_get();
+    MUST(!fork_inside());
+    owner_lock(owner);
+    MUST(fork_inside());
+    owner_unlock(owner);
+    MUST(!fork_inside());
 }
 
 /* --- Beside other threads --- */
