@@ -111,7 +111,9 @@ static bool parse_reports(struct span value, void *field) {
         value.text += one.length + (plus != NULL);
         value.length -= one.length + (plus != NULL);
     }
-    *(unsigned *)field = kinds;
+    if (kinds) {
+        *(unsigned *)field = kinds;
+    }
     return kinds;
 }
 
