@@ -2,6 +2,9 @@
 
 #include "pagemap.h"
 
+/* Blocks that a request for an aligned one looks at. */
+#define LOOKS 8
+
 /* N (1..64) bits from BIT on, all of one word. */
 static uint64_t bits_from(size_t bit, size_t n) {
     ASSERT(n && bit + n <= 64);
@@ -228,6 +231,22 @@ static void take_range(struct buddy *buddy, uintptr_t from, uintptr_t to) {
     pageblock_take(index_of(buddy, from), from, to - from);
 }
 
+/* Of a list's first blocks the one whose pageblock has the shortest free ranges: where little is free already, little
+ * is lost, and others become whole again. */
+static uintptr_t tightest_of(const struct free_list *list) {
+    uintptr_t best = list->head;
+    size_t shortest = BLOCK_PAGES;
+    unsigned looks = 0;
+    for (uintptr_t pfn = list->head; pfn && looks < LOOKS; pfn = pagemap_page(pfn)->link, looks++) {
+        size_t longest = pagemap_block(pfn)->longest;
+        if (longest < shortest) {
+            shortest = longest;
+            best = pfn;
+        }
+    }
+    return best;
+}
+
 /* The block to take for GROUP, by preference: its own pageblocks' dirty blocks, a dirty free pageblock, its own fresh
  * blocks, ranges of several of its own blocks, a fresh pageblock; then the largest block of another group, dirty before
  * fresh. */
@@ -236,7 +255,8 @@ static uintptr_t choose_block(const struct buddy *buddy, size_t npages, unsigned
     for (unsigned kind = 0; kind < KINDS; kind++) {
         uint32_t own = buddy->orders[group][kind] & parts, whole = buddy->orders[0][kind] & wanted & ~parts;
         if (own) {
-            return buddy->area[__builtin_ctz(own)].list[group][kind].head;
+            const struct free_list *list = &buddy->area[__builtin_ctz(own)].list[group][kind];
+            return align_order ? tightest_of(list) : list->head;
         }
         uintptr_t range = kind == KIND_FRESH && !align_order ? pageblock_find(&buddy->index[group], npages) : 0;
         if (range || whole) {
@@ -289,16 +309,19 @@ static void open_block(struct buddy *buddy, uintptr_t pfn, enum buddy_group grou
     }
 }
 
-uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
-    uintptr_t pfn = choose(buddy, npages, align_order, group);
-    if (!pfn) {
-        return 0;
-    }
+void buddy_take(struct buddy *buddy, uintptr_t pfn, size_t npages, enum buddy_group group) {
     if (is_free_block(pfn, MAX_ORDER)) {
         open_block(buddy, pfn, group);
     }
     buddy->fresh_taken += fresh_count(pfn, npages);
     take_range(buddy, pfn, pfn + npages);
+}
+
+uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group) {
+    uintptr_t pfn = choose(buddy, npages, align_order, group);
+    if (pfn) {
+        buddy_take(buddy, pfn, npages, group);
+    }
     return pfn;
 }
 

@@ -11,6 +11,7 @@
  *   - A pageblock in use serves one group of requests as long as there is another way: user space cannot move
  *     pages, so keeping slabs and page runs apart is what leaves whole blocks free later (the kernel's migrate types).
  *     A free pageblock belongs to no group; the first request that splits it gives it its own.
+ *   - Of the blocks that would do for an aligned request, some are looked at for the one in the tightest pageblock.
  *   - What no single block can serve may still lie in several adjacent ones: pageblock.h finds such ranges. Page runs
  *     are always placed that way, packed tightly; slabs when their own pageblocks have no block for them.
  *
@@ -49,6 +50,9 @@ struct buddy {
 /* NPAGES (1..BLOCK_PAGES) pages aligned to 2^align_order pages for GROUP; 0: no block large enough. The fresh bits
  * stay as they are until the pages are given back (buddy_is_fresh may read them without the lock). */
 uintptr_t buddy_alloc(struct buddy *buddy, size_t npages, unsigned align_order, enum buddy_group group);
+
+/* Takes the pages [PFN, PFN + NPAGES) of one pageblock, which are free. */
+void buddy_take(struct buddy *buddy, uintptr_t pfn, size_t npages, enum buddy_group group);
 
 /* The number of pages to ask for where NPAGES, halved any number of times down to LEAST, would do: the most that dirty
  * memory can serve, else NPAGES. Many small slabs in memory that is resident beat one large slab in memory that is not.

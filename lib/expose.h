@@ -19,6 +19,7 @@ enum exposed_id {
     EXPOSED_PAGEMAP_LOW, /* size_t: first and last root index in use */
     EXPOSED_PAGEMAP_HIGH,
     EXPOSED_FOOTPRINT, /* size_t, as all below */
+    EXPOSED_PAGES_OUT,
     EXPOSED_META_MAPPED,
     EXPOSED_MAPPING_LIVE_PAGES,
     EXPOSED_MAPPING_LIVE_COUNT,

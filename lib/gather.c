@@ -3,6 +3,7 @@
 #include "magazine.h"
 #include "mapping.h"
 #include "meta.h"
+#include "page.h"
 #include "region.h"
 #include "sys.h"
 
@@ -23,6 +24,8 @@ static void gather_owner(struct snapshot *snapshot, struct owner *owner) {
         gather_class(snapshot, owner, class);
     }
     snapshot->stats.run_cached_bytes += counter_read(&owner->run_cache_pages) << PAGE_SHIFT;
+    snapshot->stats.page_cached_bytes += page_cache_pages(owner) << PAGE_SHIFT;
+    snapshot->page_cache_hits += page_cache_hits(owner);
     snapshot->stats.owners_active += owner_active(owner);
     snapshot->stats.lock_waits += owner->lock->waits;
     owner_unlock(owner);
@@ -80,6 +83,7 @@ void snapshot_gather(struct snapshot *snapshot) {
         gather_zone(snapshot, zone);
     }
     gather_mappings(snapshot);
+    snapshot->pages_out = page_pages_out();
     snapshot->stats.metadata_bytes = meta_mapped();
     snapshot->stats.mapped_bytes = region_footprint();
     snapshot_finish(snapshot);

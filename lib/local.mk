@@ -5,10 +5,12 @@ noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
 libslabcore_la_SOURCES = \
 	lib/api.c \
+	lib/api_pages.c \
 	lib/background.c lib/background.h \
 	lib/base.h \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
+	lib/contig.c lib/contig.h \
 	lib/expose.h \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
@@ -20,8 +22,10 @@ libslabcore_la_SOURCES = \
 	lib/meta.c lib/meta.h \
 	lib/options.c lib/options.h \
 	lib/owner.c lib/owner.h \
+	lib/page.c lib/page.h \
 	lib/pageblock.c lib/pageblock.h \
 	lib/pagemap.c lib/pagemap.h \
+	lib/place.c lib/place.h \
 	lib/program.c lib/program.h \
 	lib/reclaim.c lib/reclaim.h \
 	lib/region.c lib/region.h \
@@ -41,9 +45,11 @@ libslabcore_la_SOURCES = \
 	lib/text.c lib/text.h \
 	lib/thread.c lib/thread.h \
 	lib/version.h \
-	lib/zone.c lib/zone.h
+	lib/zone.c lib/zone.h \
+	lib/zone_purge.c \
+	lib/zonelist.c lib/zonelist.h
 
-pkginclude_HEADERS = lib/slabmalloc/report.h lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = lib/slabmalloc/pages.h lib/slabmalloc/report.h lib/slabmalloc/slabmalloc.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

@@ -1,5 +1,6 @@
 #include "reclaim.h"
 
+#include "page.h"
 #include "region.h"
 #include "remote.h"
 #include "run.h"
@@ -136,6 +137,7 @@ size_t reclaim_slabs(bool all) {
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
         drop_idle_runs(owner, all);
+        page_cache_reclaim(owner, all);
         drop_idle_empties(owner, min_idle);
         total += reclaim_owner(owner, min_idle);
     }

@@ -236,9 +236,18 @@ static void zoneinfo_counter(struct text *text, const char *name, size_t n) {
 static void zoneinfo_zone(struct text *text, const struct snapshot_zone *zone) {
     zone_title(text, zone, 0);
     zoneinfo_pages(text, "pages free", zone->free_pages);
+    zoneinfo_pages(text, "      min", zone->min);
+    zoneinfo_pages(text, "      low", zone->low);
+    zoneinfo_pages(text, "      high", zone->high);
     zoneinfo_pages(text, "      spanned", zone->mapped_pages);
     zoneinfo_pages(text, "      present", zone->mapped_pages);
     zoneinfo_pages(text, "      managed", zone->mapped_pages);
+    text_add(text, "\n        protection: (");
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        text_add(text, kind ? ", " : "");
+        text_number(text, zone->protection[kind], 0);
+    }
+    text_add(text, ")");
     zoneinfo_counter(text, "nr_free_pages", zone->free_pages);
     zoneinfo_counter(text, "nr_free_dirty", zone->dirty_pages);
     zoneinfo_counter(text, "nr_isolated", zone->isolated_pages);
@@ -248,6 +257,8 @@ static void zoneinfo_zone(struct text *text, const struct snapshot_zone *zone) {
     zoneinfo_counter(text, "nr_purged", zone->purged_pages);
     zoneinfo_counter(text, "nr_regions", zone->regions);
     zoneinfo_counter(text, "nr_allocs", zone->allocs);
+    zoneinfo_counter(text, "nr_fallbacks", zone->fallbacks);
+    zoneinfo_counter(text, "nr_misses", zone->misses);
     zoneinfo_counter(text, "nr_splits", zone->splits);
     zoneinfo_counter(text, "nr_merges", zone->merges);
     zoneinfo_counter(text, "nr_lock_waits", zone->lock_waits);

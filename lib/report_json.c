@@ -62,6 +62,8 @@ static void stats_json(struct text *text, const struct slabmalloc_stats *s) {
     number(text, "mappings", s->mappings, &first);
     number(text, "owners_active", s->owners_active, &first);
     number(text, "lock_waits", s->lock_waits, &first);
+    number(text, "page_bytes", s->page_bytes, &first);
+    number(text, "page_cached_bytes", s->page_cached_bytes, &first);
     text_add(text, "}");
 }
 
@@ -114,9 +116,15 @@ static void zone_json(struct text *text, const struct snapshot_zone *zone) {
     number(text, "fresh_taken_pages", zone->fresh_taken, &first);
     number(text, "regions", zone->regions, &first);
     number(text, "allocs", zone->allocs, &first);
+    number(text, "fallbacks", zone->fallbacks, &first);
+    number(text, "misses", zone->misses, &first);
     number(text, "splits", zone->splits, &first);
     number(text, "merges", zone->merges, &first);
     number(text, "lock_waits", zone->lock_waits, &first);
+    number(text, "min_pages", zone->min, &first);
+    number(text, "low_pages", zone->low, &first);
+    number(text, "high_pages", zone->high, &first);
+    numbers(text, "protection_pages", zone->protection, ZONE_KINDS, &first);
     numbers(text, "free_blocks", zone->nr_free, NORDERS, &first);
     key(text, "free_dirty", &first);
     types_json(text, zone, KIND_DIRTY);
@@ -154,6 +162,7 @@ void report_json(struct text *text, const struct snapshot *snapshot) {
     key(text, "stats", &first);
     stats_json(text, &snapshot->stats);
     number(text, "owners", snapshot->owners, &first);
+    number(text, "page_cache_hits", snapshot->page_cache_hits, &first);
     number(text, "mapping_peak_bytes", snapshot->mapping_peak_bytes, &first);
     number(text, "zone_peak_bytes", snapshot->zone_peak_bytes, &first);
     key(text, "caches", &first);

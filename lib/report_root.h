@@ -15,6 +15,7 @@
 
 #include "expose.h"
 #include "owner.h"
+#include "page.h"
 #include "pagemap.h"
 #include "slab.h"
 #include "version.h"
@@ -25,10 +26,11 @@
 #define REPORT_ROOT_LAYOUT                                                                                             \
     {                                                                                                                  \
         sizeof(struct zone), sizeof(struct owner), sizeof(struct slab), sizeof(struct page), sizeof(struct block),     \
-            sizeof(struct chunk), sizeof(struct leaf), sizeof(struct pagemap), offsetof(struct zone, mapped_pages),    \
-            offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS, CLASS_COUNT, EXPOSED_COUNT                     \
+            sizeof(struct chunk), sizeof(struct page_cache), sizeof(struct leaf), sizeof(struct pagemap),              \
+            offsetof(struct zone, mapped_pages), offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS,           \
+            CLASS_COUNT, EXPOSED_COUNT                                                                                 \
     }
-#define REPORT_ROOT_LAYOUT_COUNT 15
+#define REPORT_ROOT_LAYOUT_COUNT 16
 
 struct report_root {
     char magic[16];

@@ -55,10 +55,18 @@ void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone) {
         .fresh_taken = zone->buddy.fresh_taken,
         .regions = zone->grown,
         .allocs = zone->allocs,
+        .fallbacks = zone->fallbacks,
+        .misses = zone->misses,
+        .min = zone->marks.min,
+        .low = zone->marks.low,
+        .high = zone_high(zone),
         .splits = zone->buddy.splits,
         .merges = zone->buddy.merges,
         .lock_waits = zone->lock.waits,
     };
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        out->protection[kind] = zone_lowmem_reserve(zone, kind);
+    }
     for (unsigned order = 0; order < NORDERS; order++) {
         const struct free_area *area = &zone->buddy.area[order];
         out->nr_free[order] = area->nr_free;
@@ -98,9 +106,11 @@ void snapshot_finish(struct snapshot *snapshot) {
         stats->slab_used_bytes += (cache->out - cache->cached) * cache->bytes;
     }
     size_t zone_out = stats->zone_bytes - min_size(stats->zone_free_bytes, stats->zone_bytes);
-    size_t not_runs = stats->slab_bytes + stats->run_cached_bytes;
+    size_t pages_out = snapshot->pages_out << PAGE_SHIFT;
+    stats->page_bytes = pages_out - min_size(stats->page_cached_bytes, pages_out);
+    size_t not_runs = stats->slab_bytes + stats->run_cached_bytes + pages_out;
     stats->run_bytes = zone_out - min_size(not_runs, zone_out);
-    stats->used_bytes = stats->slab_used_bytes + stats->run_bytes + stats->mapping_bytes;
+    stats->used_bytes = stats->slab_used_bytes + stats->run_bytes + stats->mapping_bytes + stats->page_bytes;
 }
 
 const char *snapshot_zone_name(enum zone_kind kind) {

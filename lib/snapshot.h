@@ -33,7 +33,9 @@ struct snapshot_zone {
     unsigned node;
     enum zone_kind kind;
     size_t mapped_pages, mapped_peak, isolated_pages, free_pages, dirty_pages, purged_pages, fresh_taken;
-    size_t regions, allocs, splits, merges, lock_waits;
+    size_t regions, allocs, fallbacks, misses, splits, merges, lock_waits;
+    size_t min, low, high;         /* watermarks in force, pages */
+    size_t protection[ZONE_KINDS]; /* pages left free by requests for each kind */
     size_t nr_free[NORDERS];
     size_t list[GROUPS][KINDS][NORDERS]; /* free blocks by group and kind; pageblocks all under group 0 */
     size_t blocks[GROUPS];               /* pageblocks in use, by group */
@@ -46,7 +48,8 @@ struct snapshot {
     bool consistent; /* nothing moved while it was taken; from inside: each part is exact, under its lock */
     struct snapshot_cache class[CLASS_COUNT];
     struct slabmalloc_stats stats;
-    size_t owners; /* threads' caches ever made */
+    size_t owners;                     /* threads' caches ever made */
+    size_t pages_out, page_cache_hits; /* of the page allocator: pages in blocks, and blocks taken from page caches */
     size_t mapping_peak_bytes, mapping_peak_count, zone_peak_bytes;
     /* The zone after *PLACE (NULL at first); false: there is none. */
     bool (*next_zone)(const struct snapshot *snapshot, const void **place, struct snapshot_zone *zone);

@@ -159,6 +159,14 @@ static void observe_magazines(struct observer *o, const struct owner *owner) {
     }
 }
 
+static void observe_page_cache(struct observer *o, const struct owner *owner) {
+    struct page_cache cache;
+    if (owner->page_cache && read_at(o, (uintptr_t)owner->page_cache, &cache, sizeof cache)) {
+        o->out->snapshot.stats.page_cached_bytes += cache.pages << PAGE_SHIFT;
+        o->out->snapshot.page_cache_hits += cache.hits;
+    }
+}
+
 static void observe_owner(struct observer *o, const struct owner *owner, uint32_t id) {
     struct slabmalloc_stats *stats = &o->out->snapshot.stats;
     struct lock lock = {0};
@@ -167,6 +175,7 @@ static void observe_owner(struct observer *o, const struct owner *owner, uint32_
         return;
     }
     observe_magazines(o, owner);
+    observe_page_cache(o, owner);
     stats->run_cached_bytes += owner->run_cache_pages << PAGE_SHIFT;
     stats->owners_active += owner->state == OWNER_ACTIVE;
     stats->lock_waits += lock.waits;
@@ -236,12 +245,19 @@ static bool read_zones(struct observer *o, struct zone *zone) {
 
 static void observe_zones(struct observer *o) {
     for (unsigned i = 0; i < o->nzones; i++) {
+        const struct zone *from = &o->zone[i];
         struct snapshot_zone *zone = &o->out->zone[i];
-        snapshot_set_zone(zone, &o->zone[i]);
-        if (zone->regions) {
-            snapshot_add_zone(&o->out->snapshot, zone);
-            o->torn |= !zone_adds_up(zone);
+        *zone = (struct snapshot_zone){0};
+        if (!from->grown) {
+            continue;
         }
+        if (from->index != i || from->kind != i % ZONE_KINDS || from->node != i / ZONE_KINDS) {
+            o->torn = true;
+            continue;
+        }
+        snapshot_set_zone(zone, from);
+        snapshot_add_zone(&o->out->snapshot, zone);
+        o->torn |= !zone_adds_up(zone);
     }
 }
 
@@ -249,10 +265,10 @@ static bool zones_moved(struct observer *o) {
     struct zone *now = calloc(o->nzones, sizeof *now);
     bool moved = !now || !read_zones(o, now);
     for (unsigned i = 0; i < o->nzones && !moved; i++) {
-        struct snapshot_zone before, after;
-        snapshot_set_zone(&before, &o->zone[i]);
-        snapshot_set_zone(&after, &now[i]);
-        moved = memcmp(&before, &after, sizeof before) != 0;
+        const struct buddy *before = &o->zone[i].buddy, *after = &now[i].buddy;
+        moved = before->free_pages != after->free_pages || before->dirty_pages != after->dirty_pages ||
+                before->splits != after->splits || before->merges != after->merges ||
+                o->zone[i].allocs != now[i].allocs;
     }
     free(now);
     return moved;
@@ -283,6 +299,7 @@ static void observe_totals(struct observer *o) {
     stats->mapping_cached_bytes = read_size(o, EXPOSED_MAPPING_CACHED_PAGES) << PAGE_SHIFT;
     snapshot->mapping_peak_bytes = read_size(o, EXPOSED_MAPPING_PEAK_PAGES) << PAGE_SHIFT;
     snapshot->mapping_peak_count = read_size(o, EXPOSED_MAPPING_PEAK_COUNT);
+    snapshot->pages_out = read_size(o, EXPOSED_PAGES_OUT);
     stats->metadata_bytes = read_size(o, EXPOSED_META_MAPPED);
     stats->mapped_bytes = read_size(o, EXPOSED_FOOTPRINT);
 }
@@ -311,7 +328,7 @@ static bool observe_once(struct observer *o) {
 
 static enum observe_result observe_root(struct target *target, const struct exposed *table, struct observation *out) {
     struct observer o = {.target = target, .table = table, .out = out};
-    o.nzones = (unsigned)min_size(read_word(&o, EXPOSED_ZONE_COUNT), ZONES_MAX);
+    o.nzones = (unsigned)min_size(read_word(&o, EXPOSED_ZONE_COUNT), ZONES_MAX) / ZONE_KINDS * ZONE_KINDS;
     o.zone = calloc(o.nzones + 1, sizeof *o.zone);
     out->zone = calloc(o.nzones + 1, sizeof *out->zone);
     out->nzones = o.nzones;

@@ -22,8 +22,10 @@ unit_tests = \
 	test/unit/test_nodes \
 	test/unit/test_options \
 	test/unit/test_owner \
+	test/unit/test_page_zones \
 	test/unit/test_pageblock \
 	test/unit/test_pagemap \
+	test/unit/test_pages \
 	test/unit/test_reclaim \
 	test/unit/test_refill \
 	test/unit/test_region \
@@ -35,6 +37,7 @@ unit_tests = \
 	test/unit/test_stats \
 	test/unit/test_steal \
 	test/unit/test_stress \
+	test/unit/test_textbook \
 	test/unit/test_zone \
 	test/unit/test_zone_purge
 
@@ -183,8 +186,10 @@ test_unit_test_meta_LDADD = $(UNIT_LIBS)
 test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
+test_unit_test_page_zones_LDADD = $(UNIT_LIBS)
 test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
+test_unit_test_pages_LDADD = $(UNIT_LIBS)
 test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
@@ -196,6 +201,7 @@ test_unit_test_slab_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
 test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)
+test_unit_test_textbook_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_LDADD = $(UNIT_LIBS)
 test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 
