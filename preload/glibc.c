@@ -140,40 +140,46 @@ EXPORT void malloc_stats(void) {
 
 /* As in glibc's, one element for each size of which something is free: a class, with what waits in magazines, or an
  * order. */
-static void print_sizes(FILE *stream, const struct snapshot *snapshot, const struct free_memory *unused) {
-    static const char format[] = "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n";
+static bool print_size(FILE *stream, size_t from, size_t to, size_t count) {
+    return !count || fprintf(stream, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n", from, to,
+                             count * to, count) > 0;
+}
+
+static bool print_sizes(FILE *stream, const struct snapshot *snapshot, const struct free_memory *unused) {
     size_t before = 0;
+    bool printed = true;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        size_t bytes = snapshot->class[class].bytes;
-        size_t count = unused->slabs[class].count + snapshot->class[class].cached;
-        if (count) {
-            fprintf(stream, format, before + 1, bytes, count * bytes, count);
-        }
-        before = bytes;
+        const struct snapshot_cache *cache = &snapshot->class[class];
+        printed &= print_size(stream, before + 1, cache->bytes, unused->slabs[class].count + cache->cached);
+        before = cache->bytes;
     }
     for (unsigned order = 0; order < NORDERS; order++) {
-        const struct chunks *blocks = &unused->blocks[order];
-        if (blocks->count) {
-            fprintf(stream, format, PAGE_BYTES << order, PAGE_BYTES << order, blocks->bytes, blocks->count);
-        }
+        printed &= print_size(stream, PAGE_BYTES << order, PAGE_BYTES << order, unused->blocks[order].count);
     }
+    return printed;
 }
 
-static void print_free(FILE *stream, const struct free_memory *unused) {
-    fprintf(stream,
-            "<total type=\"fast\" count=\"%zu\" size=\"%zu\"/>\n"
-            "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n",
-            unused->fast.count, unused->fast.bytes, unused->rest.count, unused->rest.bytes);
+static bool print_free(FILE *stream, const struct free_memory *unused) {
+    return fprintf(stream,
+                   "<total type=\"fast\" count=\"%zu\" size=\"%zu\"/>\n"
+                   "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n",
+                   unused->fast.count, unused->fast.bytes, unused->rest.count, unused->rest.bytes) > 0;
 }
 
-static void print_system(FILE *stream, const struct snapshot *snapshot) {
-    fprintf(stream,
-            "<system type=\"current\" size=\"%zu\"/>\n"
-            "<system type=\"max\" size=\"%zu\"/>\n"
-            "<aspace type=\"total\" size=\"%zu\"/>\n"
-            "<aspace type=\"mprotect\" size=\"%zu\"/>\n",
-            snapshot->stats.zone_bytes, snapshot->zone_peak_bytes, snapshot->stats.zone_bytes,
-            snapshot->stats.zone_bytes);
+static bool print_system(FILE *stream, const struct snapshot *snapshot) {
+    size_t now = snapshot->stats.zone_bytes;
+    return fprintf(stream,
+                   "<system type=\"current\" size=\"%zu\"/>\n"
+                   "<system type=\"max\" size=\"%zu\"/>\n"
+                   "<aspace type=\"total\" size=\"%zu\"/>\n"
+                   "<aspace type=\"mprotect\" size=\"%zu\"/>\n",
+                   now, snapshot->zone_peak_bytes, now, now) > 0;
+}
+
+static bool print_heap(FILE *stream, const struct snapshot *snapshot, const struct free_memory *unused) {
+    return fputs("<heap nr=\"0\">\n<sizes>\n", stream) >= 0 && print_sizes(stream, snapshot, unused) &&
+           fputs("</sizes>\n", stream) >= 0 && print_free(stream, unused) && print_system(stream, snapshot) &&
+           fputs("</heap>\n", stream) >= 0;
 }
 
 /* glibc's version 1, as one heap. The sizes add up to what is free: fast and rest. */
@@ -185,15 +191,10 @@ EXPORT int malloc_info(int options, FILE *stream) {
     struct free_memory unused;
     snapshot_gather(&snapshot);
     free_memory(&snapshot, &unused);
-    fputs("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", stream);
-    print_sizes(stream, &snapshot, &unused);
-    fputs("</sizes>\n", stream);
-    print_free(stream, &unused);
-    print_system(stream, &snapshot);
-    fputs("</heap>\n", stream);
-    print_free(stream, &unused);
-    fprintf(stream, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n", snapshot.stats.mappings,
-            snapshot.stats.mapping_bytes);
-    print_system(stream, &snapshot);
-    return fputs("</malloc>\n", stream) < 0 || ferror(stream) ? -1 : 0;
+    bool printed = fputs("<malloc version=\"1\">\n", stream) >= 0 && print_heap(stream, &snapshot, &unused) &&
+                   print_free(stream, &unused) &&
+                   fprintf(stream, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n", snapshot.stats.mappings,
+                           snapshot.stats.mapping_bytes) > 0 &&
+                   print_system(stream, &snapshot) && fputs("</malloc>\n", stream) >= 0;
+    return printed ? 0 : -1;
 }
