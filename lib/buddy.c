@@ -11,13 +11,19 @@ static uint64_t bits_from(size_t bit, size_t n) {
     return ~(uint64_t)0 >> (64 - n) << bit;
 }
 
+/* Most words have none; without an instruction for it counting is a call. */
+static size_t count_mixed(uint64_t bits) {
+    return bits ? (size_t)__builtin_popcountll(bits) : 0;
+}
+
 static size_t fresh_count(uintptr_t pfn, size_t npages) {
     const uint64_t *words = pagemap_block(pfn)->fresh;
     size_t first = pfn & (BLOCK_PAGES - 1), count = 0;
     while (npages) {
         size_t bit = first % 64, n = min_size(64 - bit, npages);
         uint64_t mask = bits_from(bit, n);
-        count += (size_t)__builtin_popcountll(__atomic_load_n(&words[first / 64], __ATOMIC_RELAXED) & mask);
+        uint64_t fresh = __atomic_load_n(&words[first / 64], __ATOMIC_RELAXED) & mask;
+        count += fresh == mask ? n : count_mixed(fresh);
         first += n;
         npages -= n;
     }

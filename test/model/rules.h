@@ -30,7 +30,7 @@
     RULE(OWNER_COUNT_RELEASE, owner_table, "owner.c:owner_create releases the count")                                 \
     RULE(OWNER_COUNT_ACQUIRE, owner_table, "owner.c:owner_count acquires")                                            \
     RULE(TAGS_RELEASE, owner_table, "pagemap.c:pagemap_set_tags releases")                                            \
-    RULE(START_ACQUIRE, start, "heap.c:heap_owner acquires")                                                          \
+    RULE(START_ACQUIRE, start, "heap.c:heap_ready acquires")                                                          \
     RULE(START_RELEASE, start, "heap.c:heap_init releases")                                                           \
     RULE(START_LOCKS, start, "heap.c:heap_init runs under the lock")                                                  \
     RULE(START_LOOKS_AGAIN, start, "heap.c:heap_init looks again under the lock")                                     \

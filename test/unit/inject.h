@@ -17,6 +17,7 @@
 
 #include "meta.h"
 #include "owner.h"
+#include "page.h"
 #include "remote.h"
 #include "support.h"
 
@@ -195,6 +196,7 @@ static inline size_t metadata_held(void) {
             size_t capacity = owner->cache[class].capacity;
             bytes += capacity ? (capacity + 1) * sizeof(void *) : 0;
         }
+        bytes += owner->page_cache ? sizeof(struct page_cache) : 0;
         MUST(!owner->inbox);
         bytes += owner->spare ? sizeof(struct remote_magazine) : 0;
         for (unsigned way = 0; way < REMOTE_WAYS; way++) {
@@ -226,7 +228,7 @@ static inline struct level come_to_rest(void) {
     MUST_BE_SOUND();
     struct slabmalloc_stats s = stats_now();
     MUST(s.used_bytes == 0 && s.slab_bytes == 0 && s.magazine_bytes == 0);
-    MUST(s.run_cached_bytes == 0 && s.mapping_cached_bytes == 0);
+    MUST(s.run_cached_bytes == 0 && s.mapping_cached_bytes == 0 && s.page_cached_bytes == 0);
     MUST(s.zone_free_bytes == s.zone_bytes && s.zone_dirty_bytes == 0);
     MUST(s.mapped_bytes == s.zone_bytes);
     MUST(metadata_out == metadata_held());

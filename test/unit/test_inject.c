@@ -3,7 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "inject_workloads.h"
+#include "inject_pages.h"
 
 static const struct workload workloads[] = {
     {"small_objects", small_objects, false},
@@ -17,6 +17,7 @@ static const struct workload workloads[] = {
     {"threads", threads, false},
     {"waiting_for_a_lock", waiting_for_a_lock, false},
     {"metadata_used_up", metadata_used_up, false},
+    {"blocks_of_pages", blocks_of_pages, false},
     {"trims_and_decay", trims_and_decay, false},
     {"holes_given_back", holes_given_back, false},
     {"memory_given_up", memory_given_up, false},
@@ -103,6 +104,7 @@ WALK(aligned_blocks)
 WALK(threads)
 WALK(waiting_for_a_lock)
 WALK(metadata_used_up)
+WALK(blocks_of_pages)
 WALK(trims_and_decay)
 WALK(holes_given_back)
 WALK(memory_given_up)
