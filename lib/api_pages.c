@@ -64,7 +64,7 @@ static void *try_twice(struct owner *owner, const struct page_request *request, 
     void *p = page_alloc(owner, request);
     if (unlikely(!p) && !(flags & (SLABMALLOC_PAGE_NOWAIT | SLABMALLOC_PAGE_NORETRY))) {
         size_t freed = owner ? page_cache_flush(owner) : 0;
-        p = heap_reclaim() || freed ? page_alloc(owner, request) : NULL;
+        p = heap_relieve() || freed ? page_alloc(owner_have(), request) : NULL;
     }
     return likely(p != NULL) ? p : fail(ENOMEM);
 }

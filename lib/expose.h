@@ -18,7 +18,9 @@ enum exposed_id {
     EXPOSED_PAGEMAP,     /* struct pagemap */
     EXPOSED_PAGEMAP_LOW, /* size_t: first and last root index in use */
     EXPOSED_PAGEMAP_HIGH,
-    EXPOSED_FOOTPRINT, /* size_t, as all below */
+    EXPOSED_KMEM_CLASSES, /* struct kmem_class *[] */
+    EXPOSED_KMEM_COUNT,   /* uint32_t */
+    EXPOSED_FOOTPRINT,    /* size_t, as all below */
     EXPOSED_PAGES_OUT,
     EXPOSED_META_MAPPED,
     EXPOSED_MAPPING_LIVE_PAGES,

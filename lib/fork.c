@@ -1,6 +1,7 @@
 #include "fork.h"
 
 #include "background.h"
+#include "kmem_class.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
@@ -24,6 +25,7 @@ static __thread struct {
 static void each_lock(void (*visit)(struct lock *lock)) {
     owner_each_lock(visit);
     zone_each_lock(visit);
+    visit(kmem_lock());
     visit(mapping_lock());
     visit(pagemap_lock());
     visit(meta_lock());

@@ -6,6 +6,7 @@
 #include "background.h"
 #include "fault.h"
 #include "fork.h"
+#include "kmem_cache.h"
 #include "mapping.h"
 #include "options.h"
 #include "page.h"
@@ -108,10 +109,10 @@ static void *no_memory(void) {
     return NULL;
 }
 
-/* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
-bool heap_reclaim(void) {
+bool heap_relieve(void) {
     zone_note_scarce();
-    return mapping_trim() + zone_unmap_free() > 0;
+    bool dropped = kmem_relieve();
+    return (mapping_trim() + zone_unmap_free() > 0) | dropped;
 }
 
 static void *slab_alloc(struct owner *owner, unsigned class) {
@@ -147,10 +148,9 @@ static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
 
 /* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
 static void *allocate(size_t bytes, size_t align, bool zero) {
-    struct owner *owner = heap_enter();
-    void *p = route(owner, bytes, align, zero);
-    if (unlikely(!p) && heap_reclaim()) {
-        p = route(owner, bytes, align, zero);
+    void *p = route(heap_enter(), bytes, align, zero);
+    if (unlikely(!p) && heap_relieve()) {
+        p = route(heap_enter(), bytes, align, zero);
     }
     if (unlikely(!p)) {
         errno = ENOMEM;
@@ -179,9 +179,13 @@ static void check_page_start(const void *p) {
     }
 }
 
-/* An object of a slab: ours, and its magazine full or with P on top, or another owner's. */
+/* An object of a slab: a cache's; or ours, and its magazine full or with P on top; or another owner's. */
 static void free_object(struct owner *owner, uint32_t tag, void *p) {
     uint32_t class = owner ? tag ^ owner_tag(owner) : CLASS_COUNT;
+    if (kmem_is_class(tag & TAG_CLASS_MASK)) {
+        kmem_free_slow(owner, tag, p, __builtin_return_address(0));
+        return;
+    }
     if (class < CLASS_COUNT) {
         magazine_push_slow(owner, class, p);
     } else {
@@ -193,7 +197,8 @@ void heap_free_slow(void *p) {
     uint32_t tag = pagemap_tag(p);
     bool object = tag >> TAG_CLASS_BITS;
     struct owner *owner = owner_have();
-    if (object && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
+    bool mallocs = object && (tag & TAG_CLASS_MASK) < CLASS_COUNT;
+    if (mallocs && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
         return;
     }
     if (!object && tag != TAG_RUN && tag != TAG_MAPPING) {
@@ -238,7 +243,8 @@ void *heap_aligned(size_t align, size_t bytes) {
 size_t heap_usable(const void *p) {
     uint32_t tag = pagemap_tag(p);
     if (tag >> TAG_CLASS_BITS) {
-        return slab_of(p)->bytes;
+        unsigned class = tag & TAG_CLASS_MASK;
+        return kmem_is_class(class) ? kmem_class_of(class)->object_bytes : sizeclass_bytes(class);
     }
     if (tag == TAG_RUN) {
         return run_npages(p) << PAGE_SHIFT;
@@ -291,8 +297,10 @@ bool heap_trim(void) {
         run_cache_flush(owner);
         page_cache_flush(owner);
         remote_flush(owner);
+        kmem_flush_remote(owner);
         magazine_flush(owner, false);
     }
+    kmem_trim(owner);
     for (uint32_t id = 1; id <= owner_count(); id++) {
         remote_return_inbox(owner_by_id(id));
     }

@@ -16,12 +16,18 @@ libslabcore_la_SOURCES = \
 	lib/fork.c lib/fork.h \
 	lib/gather.c lib/gather.h \
 	lib/heap.c lib/heap.h \
+	lib/kmem_cache.c lib/kmem_cache.h \
+	lib/kmem_class.c lib/kmem_class.h \
+	lib/kmem_create.c \
+	lib/kmem_debug.c lib/kmem_debug.h \
+	lib/kmem_api.c lib/kmem_api.h \
+	lib/kmem_reserve.c lib/kmem_reserve.h \
 	lib/lock.c lib/lock.h \
 	lib/magazine.c lib/magazine.h \
 	lib/mapping.c lib/mapping.h \
 	lib/meta.c lib/meta.h \
 	lib/options.c lib/options.h \
-	lib/owner.c lib/owner.h \
+	lib/owner.c lib/owner.h lib/owner_entry.c \
 	lib/page.c lib/page.h \
 	lib/pageblock.c lib/pageblock.h \
 	lib/pagemap.c lib/pagemap.h \
@@ -49,7 +55,11 @@ libslabcore_la_SOURCES = \
 	lib/zone_purge.c \
 	lib/zonelist.c lib/zonelist.h
 
-pkginclude_HEADERS = lib/slabmalloc/pages.h lib/slabmalloc/report.h lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = \
+	lib/slabmalloc/kmem_cache.h \
+	lib/slabmalloc/pages.h \
+	lib/slabmalloc/report.h \
+	lib/slabmalloc/slabmalloc.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

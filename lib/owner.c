@@ -3,6 +3,7 @@
 #include <limits.h>
 
 #include "expose.h"
+#include "kmem_cache.h"
 #include "magazine.h"
 #include "meta.h"
 #include "page.h"
@@ -39,6 +40,14 @@ static struct depot {
     struct owner *idle;
     _Atomic uint32_t partial[(CLASS_COUNT + 31) / 32]; /* bit: an idle owner may have free objects of the class */
 } depots[NODES_MAX];
+
+/* The same for the classes of caches: apart, because fork writes to each depot. */
+static _Atomic uint32_t partial_kmem[NODES_MAX][KMEM_CLASSES / 32];
+
+static _Atomic uint32_t *partial_word(unsigned node, unsigned class) {
+    return kmem_is_class(class) ? &partial_kmem[node][(class - KMEM_CLASS_FIRST) / 32]
+                                : &depots[node].partial[class / 32];
+}
 
 /* Exit handlers run in rounds, and those of other keys may allocate: this thread's owner stays until this many of ours
  * ran. One round is left for handlers that come later still. */
@@ -167,8 +176,8 @@ static void depot_add(struct owner *owner) {
 
 /* With the lock. */
 static void announce_all(struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        const struct owner_cache *cache = &owner->cache[class];
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        const struct owner_cache *cache = owner_cache(owner, class);
         if (cache->list[SLAB_BUSY] || cache->list[SLAB_SPARSE] || cache->list[SLAB_EMPTY]) {
             owner_announce(owner, class);
         }
@@ -184,6 +193,7 @@ static void owner_release(struct owner *owner) {
         meta_free(owner->spare, sizeof(struct remote_magazine));
         owner->spare = NULL;
     }
+    kmem_flush_remote(owner);
     magazine_flush(owner, true);
     atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_seq_cst);
     remote_return_inbox(owner);
@@ -280,7 +290,7 @@ static bool is_sparse(unsigned bin) {
 }
 
 static void list_remove(struct owner *owner, struct slab *slab) {
-    struct owner_cache *cache = &owner->cache[slab->class];
+    struct owner_cache *cache = owner_cache(owner, slab->class);
     struct slab **head = &cache->list[slab->bin];
     if (slab == *head) {
         *head = slab->next;
@@ -299,7 +309,7 @@ static void list_remove(struct owner *owner, struct slab *slab) {
 }
 
 static void list_insert(struct owner *owner, struct slab *slab, enum slab_bin bin, bool at_tail) {
-    struct owner_cache *cache = &owner->cache[slab->class];
+    struct owner_cache *cache = owner_cache(owner, slab->class);
     struct slab **head = &cache->list[bin], *first = *head;
     slab->bin = (uint8_t)bin;
     slab->next = at_tail ? NULL : first;
@@ -343,7 +353,7 @@ void owner_unlock(struct owner *owner) {
 void owner_drop_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(owner->lock) && slab->bin == SLAB_EMPTY);
     list_remove(owner, slab);
-    owner->cache[slab->class].nslabs--;
+    owner_cache(owner, slab->class)->nslabs--;
     slab->bin = SLAB_UNFILED;
     slab->next = owner->emptied;
     owner->emptied = slab;
@@ -351,13 +361,13 @@ void owner_drop_slab(struct owner *owner, struct slab *slab) {
 
 void owner_add_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
-    owner->cache[slab->class].nslabs++;
+    owner_cache(owner, slab->class)->nslabs++;
     list_insert(owner, slab, bin_of(slab), false);
 }
 
 /* From its list into that for BIN. The one empty slab a class has already makes another one superfluous. */
 static void refile(struct owner *owner, struct slab *slab, enum slab_bin bin, bool at_tail) {
-    bool superfluous = bin == SLAB_EMPTY && owner->cache[slab->class].count[SLAB_EMPTY];
+    bool superfluous = bin == SLAB_EMPTY && owner_cache(owner, slab->class)->count[SLAB_EMPTY];
     list_remove(owner, slab);
     list_insert(owner, slab, bin, at_tail);
     if (superfluous) {
@@ -377,7 +387,7 @@ bool owner_file_slab(struct owner *owner, struct slab *slab) {
 
 void owner_rotate(struct owner *owner, unsigned class, enum slab_bin bin) {
     ASSERT(lock_held(owner->lock));
-    struct slab *slab = owner->cache[class].list[bin];
+    struct slab *slab = owner_cache(owner, class)->list[bin];
     list_remove(owner, slab);
     list_insert(owner, slab, bin, true);
 }
@@ -393,9 +403,9 @@ void owner_unhold_slab(struct owner *owner, struct slab *slab) {
 }
 
 void owner_drop_empty_slabs(struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        while (owner->cache[class].list[SLAB_EMPTY]) {
-            owner_drop_slab(owner, owner->cache[class].list[SLAB_EMPTY]);
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        while (owner_cache(owner, class)->list[SLAB_EMPTY]) {
+            owner_drop_slab(owner, owner_cache(owner, class)->list[SLAB_EMPTY]);
         }
     }
 }
@@ -403,13 +413,13 @@ void owner_drop_empty_slabs(struct owner *owner) {
 /* Relaxed, as all that is done to the bits: what they announce is ordered by the locks. */
 void owner_announce(const struct owner *owner, unsigned class) {
     if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
-        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_relaxed);
+        atomic_fetch_or_explicit(partial_word(owner->node, class), 1u << class % 32, memory_order_relaxed);
     }
 }
 
 /* With FROM's lock: its fullest slab with free objects, retagged for OWNER. */
 static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned class) {
-    struct owner_cache *cache = &from->cache[class];
+    struct owner_cache *cache = owner_cache(from, class);
     for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY; bin++) {
         struct slab *slab = cache->list[bin];
         if (slab) {
@@ -425,7 +435,7 @@ static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned
 
 struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
     struct depot *depot = &depots[owner->node];
-    _Atomic uint32_t *word = &depot->partial[class / 32];
+    _Atomic uint32_t *word = partial_word(owner->node, class);
     uint32_t bit = 1u << class % 32;
     if (likely(!(atomic_load_explicit(word, memory_order_relaxed) & bit))) {
         return NULL;
@@ -440,7 +450,7 @@ struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
             missed = true; /* somebody is returning objects to it: next time */
             continue;
         }
-        slab = steal_from(from, owner, class);
+        slab = !kmem_is_class(class) || owner_entry(from, class) ? steal_from(from, owner, class) : NULL;
         owner_unlock(from);
     }
     lock_drop(&depot->lock);
@@ -458,8 +468,8 @@ static const char *check_idle(const struct owner *owner, unsigned node) {
     for (unsigned way = 0; way < REMOTE_WAYS; way++) {
         empty = empty && !owner->open[way];
     }
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        empty = empty && !owner->cache[class].capacity && !magazine_count(owner, class);
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        empty = empty && !owner_cache(owner, class)->capacity && !magazine_count(owner, class);
     }
     return empty ? NULL : "an idle owner holds more than slabs";
 }

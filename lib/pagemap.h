@@ -15,8 +15,9 @@
  * Leaves and chunks are mapped on demand and never unmapped. They are apart, and chunks small, for processes that lock
  * their memory: there the tables are resident as a whole and count against RLIMIT_MEMLOCK.
  *
- * Tag: owner << 8 | class for the pages of a slab of a size class. Everything else has owner 0, and a kind
- * in the low byte. A reader XORs the tag with its own owner's: the result is a class only if the object is its own.
+ * Tag: owner << 12 | class for the pages of a slab; classes below CLASS_COUNT are malloc's, the others those of object
+ * caches. Everything else has owner 0, and a kind in the low bits. A reader XORs the tag with its own owner's: the
+ * result is a class only if the object is its own.
  *
  * Who writes: a page's tag and struct page belong to whoever holds the page (zone lock while it is free, the
  * allocating thread while it is in transit, the slab's owner after). Tags are published before an object
@@ -39,8 +40,9 @@
 #define LEAF_CHUNKS (LEAF_PAGES / CHUNK_PAGES)
 #define ROOT_SIZE ((size_t)1 << (ADDRESS_BITS - PAGE_SHIFT - LEAF_SHIFT))
 
-#define TAG_CLASS_BITS 8
+#define TAG_CLASS_BITS 12
 #define TAG_CLASS_MASK (((uint32_t)1 << TAG_CLASS_BITS) - 1)
+#define TAG_CLASSES ((unsigned)1 << TAG_CLASS_BITS)
 
 /* Tags of pages that hold no slab object; owner part 0. */
 enum tag_kind {

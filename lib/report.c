@@ -54,10 +54,19 @@ static size_t mean_up(size_t sum, size_t n) {
     return (sum + n - 1) / n;
 }
 
-static void slabinfo_line(struct text *text, const struct snapshot_cache *cache) {
+/* One word, as the columns are separated by blanks. */
+static void slabinfo_name(struct text *text, const char *name) {
+    char word[SNAPSHOT_NAME] = "";
+    for (size_t i = 0; i + 1 < sizeof word && name[i]; i++) {
+        word[i] = (char)(name[i] > ' ' && name[i] <= '~' ? name[i] : '_');
+    }
+    text_pad(text, *word ? word : "_", -17);
+}
+
+static void slabinfo_line(struct text *text, const char *name, const struct snapshot_cache *cache) {
     size_t pages = cache->slabs ? mean_up(cache->pages, cache->slabs) : pages_of(cache->bytes);
     size_t objects = cache->slabs ? mean_up(cache->objects, cache->slabs) : (pages << PAGE_SHIFT) / cache->bytes;
-    text_pad(text, cache->name, -17);
+    slabinfo_name(text, name);
     text_add(text, " ");
     text_number(text, cache->out - cache->cached, 6);
     text_add(text, " ");
@@ -86,8 +95,14 @@ static void slabinfo(struct text *text, const struct snapshot *snapshot) {
                    "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>"
                    " : tunables <limit> <batchcount> <sharedfactor>"
                    " : slabdata <active_slabs> <num_slabs> <sharedavail>\n");
+    struct snapshot_object_cache out;
+    const void *place = NULL;
+    while (snapshot->next_cache(snapshot, &place, &out)) {
+        slabinfo_line(text, out.name, &out.cache);
+    }
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        slabinfo_line(text, &snapshot->class[class]);
+        snapshot_class_name(class, out.name);
+        slabinfo_line(text, out.name, &snapshot->class[class]);
     }
 }
 

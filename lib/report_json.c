@@ -67,11 +67,14 @@ static void stats_json(struct text *text, const struct slabmalloc_stats *s) {
     text_add(text, "}");
 }
 
-static void cache_json(struct text *text, const struct snapshot_cache *cache) {
+static void cache_json(struct text *text, const char *name, const struct snapshot_cache *cache) {
     bool first = true;
     text_add(text, "{");
-    string(text, "name", cache->name, &first);
-    number(text, "object_bytes", cache->bytes, &first);
+    string(text, "name", name, &first);
+    number(text, "object_bytes", cache->object_bytes, &first);
+    number(text, "slot_bytes", cache->bytes, &first);
+    number(text, "align", cache->align, &first);
+    number(text, "sharers", cache->sharers, &first);
     number(text, "used_objects", cache->out - cache->cached, &first);
     number(text, "cached_objects", cache->cached, &first);
     number(text, "free_objects", cache->objects - cache->out, &first);
@@ -81,6 +84,22 @@ static void cache_json(struct text *text, const struct snapshot_cache *cache) {
     number(text, "magazine_limit", cache->limit, &first);
     number(text, "magazine_batch", cache->batch, &first);
     text_add(text, "}");
+}
+
+static void caches_json(struct text *text, const struct snapshot *snapshot) {
+    struct snapshot_object_cache out;
+    const void *place = NULL;
+    text_add(text, "[");
+    while (snapshot->next_cache(snapshot, &place, &out)) {
+        cache_json(text, out.name, &out.cache);
+        text_add(text, ",");
+    }
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        text_add(text, class ? "," : "");
+        snapshot_class_name(class, out.name);
+        cache_json(text, out.name, &snapshot->class[class]);
+    }
+    text_add(text, "]");
 }
 
 static void types_json(struct text *text, const struct snapshot_zone *zone, enum buddy_kind kind) {
@@ -166,11 +185,7 @@ void report_json(struct text *text, const struct snapshot *snapshot) {
     number(text, "mapping_peak_bytes", snapshot->mapping_peak_bytes, &first);
     number(text, "zone_peak_bytes", snapshot->zone_peak_bytes, &first);
     key(text, "caches", &first);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        text_add(text, class ? "," : "[");
-        cache_json(text, &snapshot->class[class]);
-    }
-    text_add(text, "]");
+    caches_json(text, snapshot);
     key(text, "zones", &first);
     zones_json(text, snapshot);
     text_add(text, "}\n");

@@ -14,6 +14,7 @@
 #define SLABMALLOC_REPORT_ROOT_H
 
 #include "expose.h"
+#include "kmem_cache.h"
 #include "owner.h"
 #include "page.h"
 #include "pagemap.h"
@@ -26,11 +27,12 @@
 #define REPORT_ROOT_LAYOUT                                                                                             \
     {                                                                                                                  \
         sizeof(struct zone), sizeof(struct owner), sizeof(struct slab), sizeof(struct page), sizeof(struct block),     \
-            sizeof(struct chunk), sizeof(struct page_cache), sizeof(struct leaf), sizeof(struct pagemap),              \
+            sizeof(struct chunk), sizeof(struct page_cache), sizeof(struct kmem_class),                                \
+            sizeof(struct slabmalloc_cache), sizeof(struct class_chunk), sizeof(struct leaf), sizeof(struct pagemap),  \
             offsetof(struct zone, mapped_pages), offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS,           \
             CLASS_COUNT, EXPOSED_COUNT                                                                                 \
     }
-#define REPORT_ROOT_LAYOUT_COUNT 16
+#define REPORT_ROOT_LAYOUT_COUNT 19
 
 struct report_root {
     char magic[16];

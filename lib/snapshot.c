@@ -2,11 +2,10 @@
 
 #include <string.h>
 
-/* "kmalloc-BYTES" */
-static void name_class(char name[SNAPSHOT_NAME], size_t bytes) {
+void snapshot_class_name(unsigned class, char name[SNAPSHOT_NAME]) {
     static const char prefix[] = "kmalloc-";
-    char digits[SNAPSHOT_NAME];
-    size_t at = sizeof digits;
+    char digits[24];
+    size_t at = sizeof digits, bytes = sizeclass_bytes(class);
     digits[--at] = 0;
     do {
         digits[--at] = (char)('0' + bytes % 10);
@@ -19,14 +18,24 @@ static void name_class(char name[SNAPSHOT_NAME], size_t bytes) {
 void snapshot_init(struct snapshot *snapshot, int32_t pid) {
     *snapshot = (struct snapshot){.pid = pid, .consistent = true};
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        struct snapshot_cache *cache = &snapshot->class[class];
-        cache->bytes = sizeclass_bytes(class);
-        name_class(cache->name, cache->bytes);
+        size_t bytes = sizeclass_bytes(class);
+        snapshot->class[class] = (struct snapshot_cache){
+            .bytes = bytes, .object_bytes = bytes, .align = min_size(bytes & -bytes, PAGE_BYTES)};
     }
 }
 
-void snapshot_add_slab(struct snapshot *snapshot, const struct slab *slab) {
-    struct snapshot_cache *cache = &snapshot->class[slab->class];
+void snapshot_describe(struct snapshot_object_cache *out, const struct kmem_class *kmem, const char *name,
+                       size_t sharers) {
+    *out = (struct snapshot_object_cache){
+        .cache = {.bytes = kmem->slot_bytes,
+                  .object_bytes = kmem->object_bytes,
+                  .align = kmem->align,
+                  .sharers = sharers},
+    };
+    memcpy(out->name, name, strnlen(name, sizeof out->name - 1));
+}
+
+void snapshot_add_slab(struct snapshot_cache *cache, const struct slab *slab) {
     cache->slabs++;
     cache->slabs_active += slab->nfree < slab->nobjects;
     cache->pages += slab->npages;
@@ -34,12 +43,19 @@ void snapshot_add_slab(struct snapshot *snapshot, const struct slab *slab) {
     cache->out += (size_t)(slab->nobjects - slab->nfree);
 }
 
-void snapshot_add_magazine(struct snapshot *snapshot, unsigned class, const struct owner_cache *cache, size_t count,
-                           size_t out) {
-    struct snapshot_cache *sum = &snapshot->class[class];
-    sum->cached += min_size(count, out);
-    sum->limit = max_size(sum->limit, cache->capacity);
-    sum->batch = max_size(sum->batch, cache->batch);
+void snapshot_add_magazine(struct snapshot_cache *cache, const struct owner_cache *of, size_t count, size_t out) {
+    cache->cached += min_size(count, out);
+    cache->limit = max_size(cache->limit, of->capacity);
+    cache->batch = max_size(cache->batch, of->batch);
+}
+
+void snapshot_add_cache(struct snapshot *snapshot, struct snapshot_cache *cache) {
+    struct slabmalloc_stats *stats = &snapshot->stats;
+    cache->cached = min_size(cache->cached, cache->out);
+    stats->slabs += cache->slabs;
+    stats->slab_bytes += cache->pages << PAGE_SHIFT;
+    stats->magazine_bytes += cache->cached * cache->bytes;
+    stats->slab_used_bytes += (cache->out - cache->cached) * cache->bytes;
 }
 
 void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone) {
@@ -98,12 +114,7 @@ void snapshot_add_block(struct snapshot_zone *zone, const struct block *block) {
 void snapshot_finish(struct snapshot *snapshot) {
     struct slabmalloc_stats *stats = &snapshot->stats;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        struct snapshot_cache *cache = &snapshot->class[class];
-        cache->cached = min_size(cache->cached, cache->out);
-        stats->slabs += cache->slabs;
-        stats->slab_bytes += cache->pages << PAGE_SHIFT;
-        stats->magazine_bytes += cache->cached * cache->bytes;
-        stats->slab_used_bytes += (cache->out - cache->cached) * cache->bytes;
+        snapshot_add_cache(snapshot, &snapshot->class[class]);
     }
     size_t zone_out = stats->zone_bytes - min_size(stats->zone_free_bytes, stats->zone_bytes);
     size_t pages_out = snapshot->pages_out << PAGE_SHIFT;

@@ -15,11 +15,14 @@
 #include "slabmalloc/slabmalloc.h"
 #include "zone.h"
 
-#define SNAPSHOT_NAME 32
+#define SNAPSHOT_NAME SLABMALLOC_CACHE_NAME_BYTES
 
+/* A size class of malloc, or the object caches that share slabs. */
 struct snapshot_cache {
-    char name[SNAPSHOT_NAME];
-    size_t bytes;        /* of an object */
+    size_t bytes;        /* from one object to the next */
+    size_t object_bytes; /* of which the program has these */
+    size_t align;
+    size_t sharers;      /* object caches; 0: a size class, or caches that were destroyed */
     size_t slabs;        /* number */
     size_t slabs_active; /* of these, with an object out */
     size_t pages;        /* in slabs */
@@ -27,6 +30,11 @@ struct snapshot_cache {
     size_t out;          /* objects not in their slab: used + cached */
     size_t cached;       /* of these, in magazines */
     size_t limit, batch; /* the largest magazine of an owner, and the largest last refill */
+};
+
+struct snapshot_object_cache {
+    char name[SNAPSHOT_NAME]; /* of the last one made of those that share the slabs */
+    struct snapshot_cache cache;
 };
 
 struct snapshot_zone {
@@ -51,20 +59,30 @@ struct snapshot {
     size_t owners;                     /* threads' caches ever made */
     size_t pages_out, page_cache_hits; /* of the page allocator: pages in blocks, and blocks taken from page caches */
     size_t mapping_peak_bytes, mapping_peak_count, zone_peak_bytes;
-    /* The zone after *PLACE (NULL at first); false: there is none. */
+    /* The zone after *PLACE (NULL at first), the object cache after *PLACE; false: there is none. */
     bool (*next_zone)(const struct snapshot *snapshot, const void **place, struct snapshot_zone *zone);
-    const void *source; /* for next_zone */
+    bool (*next_cache)(const struct snapshot *snapshot, const void **place, struct snapshot_object_cache *cache);
+    const void *source; /* for these */
 };
 
 /* No slab and no zone yet. */
 void snapshot_init(struct snapshot *snapshot, int32_t pid);
 
-void snapshot_add_slab(struct snapshot *snapshot, const struct slab *slab);
+/* "kmalloc-BYTES" */
+void snapshot_class_name(unsigned class, char name[SNAPSHOT_NAME]);
 
-/* A magazine of CLASS with COUNT objects, of an owner of whose slabs OUT objects are out: another thread's magazine may
- * change while it is read, but never holds more than those. */
-void snapshot_add_magazine(struct snapshot *snapshot, unsigned class, const struct owner_cache *cache, size_t count,
-                           size_t out);
+/* No slab yet: the SHARERS object caches of KMEM, of which one is called NAME. */
+void snapshot_describe(struct snapshot_object_cache *out, const struct kmem_class *kmem, const char *name,
+                       size_t sharers);
+
+void snapshot_add_slab(struct snapshot_cache *cache, const struct slab *slab);
+
+/* A magazine with COUNT objects, of an owner of whose slabs OUT objects are out: another thread's magazine may change
+ * while it is read, but never holds more than those. */
+void snapshot_add_magazine(struct snapshot_cache *cache, const struct owner_cache *of, size_t count, size_t out);
+
+/* Into the totals; malloc's classes are by snapshot_finish. */
+void snapshot_add_cache(struct snapshot *snapshot, struct snapshot_cache *cache);
 
 /* A zone but for its pageblocks, into *OUT, and into the totals. */
 void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone);

@@ -33,6 +33,7 @@ EXTRA_libslabmalloc_la_DEPENDENCIES = preload/libslabmalloc.map
 slabmalloc_SOURCES = \
 	lib/report.c lib/report_json.c lib/sizeclass.c lib/snapshot.c lib/sys.c lib/text.c \
 	preload/observe.c preload/observe.h \
+	preload/observe_caches.c preload/observer.h \
 	preload/slabmalloc.c \
 	preload/target.c preload/target.h \
 	preload/verb_report.c \

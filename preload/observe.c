@@ -8,54 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "report_root.h"
+#include "observer.h"
 
 #define TRIES 5
 #define WAIT_US 2000
 
-/* Slabs and owners read at a time. */
-#define SLABS_BATCH 256
 #define OWNERS_BATCH 16
-
-/* One attempt. */
-struct observer {
-    struct target *target;
-    const struct exposed *table; /* by id */
-    struct observation *out;
-    bool torn; /* something did not fit */
-    struct zone *zone;
-    unsigned nzones;
-    uintptr_t slab[SLABS_BATCH], base[SLABS_BATCH]; /* descriptors to be read, and where their first objects must be */
-    size_t nslabs;
-};
-
-static uintptr_t address_of(const struct observer *o, enum exposed_id id) {
-    return (uintptr_t)o->table[id].at;
-}
-
-static bool read_at(struct observer *o, uintptr_t at, void *to, size_t bytes) {
-    bool read = target_read(o->target, at, to, bytes);
-    o->torn |= !read;
-    return read;
-}
-
-static size_t read_size(struct observer *o, enum exposed_id id) {
-    size_t n = 0;
-    read_at(o, address_of(o, id), &n, sizeof n);
-    return n;
-}
-
-static uint32_t read_word(struct observer *o, enum exposed_id id) {
-    uint32_t n = 0;
-    read_at(o, address_of(o, id), &n, sizeof n);
-    return n;
-}
 
 /* --- Slabs, by the page map --- */
 
-static bool is_sound(const struct slab *slab, uintptr_t base) {
-    size_t bytes = slab->class < CLASS_COUNT ? sizeclass_bytes(slab->class) : 0;
-    return bytes && slab->base == base && slab->bytes == bytes && slab->npages && slab->npages <= 64 &&
+static bool is_sound(struct observer *o, const struct slab *slab, uintptr_t page) {
+    const struct snapshot_cache *of = observed_class(o, slab->class);
+    size_t bytes = of ? of->bytes : 0;
+    return bytes && slab->base - page < PAGE_BYTES && slab->bytes == bytes && slab->npages && slab->npages <= 64 &&
            slab->nobjects == min_size(((size_t)slab->npages << PAGE_SHIFT) / bytes, SLAB_OBJECTS_MAX) &&
            slab->nfree <= slab->nobjects;
 }
@@ -65,8 +30,8 @@ static void flush_slabs(struct observer *o) {
     bool read[SLABS_BATCH];
     target_read_each(o->target, o->slab, o->nslabs, slab, sizeof *slab, read);
     for (size_t i = 0; i < o->nslabs; i++) {
-        if (read[i] && is_sound(&slab[i], o->base[i])) {
-            snapshot_add_slab(&o->out->snapshot, &slab[i]);
+        if (read[i] && is_sound(o, &slab[i], o->base[i])) {
+            snapshot_add_slab(observed_class(o, slab[i].class), &slab[i]);
         } else {
             o->torn = true;
         }
@@ -143,21 +108,6 @@ static void observe_pagemap(struct observer *o) {
 }
 
 /* --- Owners --- */
-
-static void observe_magazines(struct observer *o, const struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        const struct magazine *m = &owner->magazines.of[class];
-        const struct owner_cache *cache = &owner->cache[class];
-        size_t count = ((uintptr_t)m->top - (uintptr_t)m->limit) / sizeof *m->top + cache->capacity;
-        count =
-            m->top < m->limit ? cache->capacity - ((uintptr_t)m->limit - (uintptr_t)m->top) / sizeof *m->top : count;
-        if (count <= cache->capacity) {
-            snapshot_add_magazine(&o->out->snapshot, class, cache, count, SIZE_MAX);
-        } else {
-            o->torn = true;
-        }
-    }
-}
 
 static void observe_page_cache(struct observer *o, const struct owner *owner) {
     struct page_cache cache;
@@ -309,11 +259,12 @@ static bool observe_once(struct observer *o) {
     struct observation *out = o->out;
     snapshot_init(&out->snapshot, o->target->pid);
     out->snapshot.next_zone = next_zone;
+    out->snapshot.next_cache = observed_next_cache;
     out->snapshot.source = out;
     o->torn = false;
     o->nslabs = 0;
     uint64_t calls = slow_calls(o);
-    if (!read_zones(o, o->zone)) {
+    if (!read_zones(o, o->zone) || !observe_caches(o)) {
         return false;
     }
     observe_zones(o);
@@ -322,6 +273,9 @@ static bool observe_once(struct observer *o) {
     observe_totals(o);
     bool moved = zones_moved(o) || slow_calls(o) != calls;
     out->snapshot.consistent = !moved && !o->torn;
+    for (size_t i = 0; i < out->ncaches; i++) {
+        snapshot_add_cache(&out->snapshot, &out->cache[i].cache);
+    }
     snapshot_finish(&out->snapshot);
     return true;
 }
@@ -427,6 +381,7 @@ static enum observe_result observe_target(struct target *target, struct observat
 enum observe_result observe(pid_t pid, struct observation *out, char version[32]) {
     struct target target;
     out->zone = NULL;
+    out->cache = NULL;
     *version = 0;
     target_open(&target, pid);
     enum observe_result result = observe_target(&target, out, version);
@@ -438,4 +393,5 @@ enum observe_result observe(pid_t pid, struct observation *out, char version[32]
 
 void observe_free(struct observation *observation) {
     free(observation->zone);
+    free(observation->cache);
 }

@@ -17,6 +17,8 @@ struct observation {
     struct snapshot snapshot;
     struct snapshot_zone *zone; /* what snapshot.next_zone gives */
     size_t nzones;
+    struct snapshot_object_cache *cache; /* what snapshot.next_cache gives, and unused ones; by class */
+    size_t ncaches;
 };
 
 enum observe_result {

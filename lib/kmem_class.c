@@ -1,0 +1,74 @@
+#include "kmem_class.h"
+
+#include "expose.h"
+#include "slab.h"
+
+static struct {
+    struct lock lock;
+    _Atomic uint32_t count;
+    struct kmem_class *free;
+    _Atomic(struct kmem_class *) by_class[KMEM_CLASSES];
+} classes;
+
+EXPOSE(KMEM_CLASSES, classes.by_class);
+EXPOSE(KMEM_COUNT, classes.count);
+
+struct kmem_class *kmem_class_of(unsigned class) {
+    return atomic_load_explicit(&classes.by_class[class - KMEM_CLASS_FIRST], memory_order_acquire);
+}
+
+unsigned kmem_class_count(void) {
+    return atomic_load_explicit(&classes.count, memory_order_acquire);
+}
+
+struct lock *kmem_lock(void) {
+    return &classes.lock;
+}
+
+struct kmem_class *kmem_class_take(struct kmem_class **spare) {
+    ASSERT(lock_held(&classes.lock));
+    struct kmem_class *kmem = classes.free;
+    if (kmem) {
+        classes.free = kmem->next_free;
+        return kmem;
+    }
+    uint32_t n = atomic_load_explicit(&classes.count, memory_order_relaxed);
+    if (n == KMEM_CLASSES || !*spare) {
+        return NULL;
+    }
+    kmem = *spare;
+    *spare = NULL;
+    kmem->class = (uint16_t)(KMEM_CLASS_FIRST + n);
+    atomic_store_explicit(&classes.by_class[n], kmem, memory_order_release);
+    atomic_store_explicit(&classes.count, n + 1, memory_order_release);
+    return kmem;
+}
+
+void kmem_class_return(struct kmem_class *kmem) {
+    ASSERT(lock_held(&classes.lock) && !kmem->caches && !kmem->parked);
+    kmem->next_free = classes.free;
+    classes.free = kmem;
+}
+
+void kmem_park(struct slab *slab) {
+    struct kmem_class *kmem = kmem_class_of(slab->class);
+    lock_take(&classes.lock);
+    slab->next = kmem->parked;
+    kmem->parked = slab;
+    atomic_store_explicit(&kmem->has_parked, true, memory_order_relaxed);
+    lock_drop(&classes.lock);
+}
+
+struct slab *kmem_unpark(struct kmem_class *kmem) {
+    if (likely(!atomic_load_explicit(&kmem->has_parked, memory_order_relaxed))) {
+        return NULL;
+    }
+    lock_take(&classes.lock);
+    struct slab *slab = kmem->parked;
+    if (slab) {
+        kmem->parked = slab->next;
+    }
+    atomic_store_explicit(&kmem->has_parked, kmem->parked != NULL, memory_order_relaxed);
+    lock_drop(&classes.lock);
+    return slab;
+}
