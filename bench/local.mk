@@ -56,6 +56,7 @@ bench_micro_SOURCES = \
 	bench/micro_batches.c \
 	bench/micro_churn.c \
 	bench/micro_cross.c \
+	bench/micro_kmem.c \
 	bench/micro_large.c \
 	bench/micro_main.c \
 	bench/micro_pages.c \

@@ -75,7 +75,9 @@ static __attribute__((noinline)) void free_slow(struct slabmalloc_cache *cache, 
     }
     int saved = errno;
     kmem_free_slow(heap_enter(), tag, p, caller);
-    kmem_destruct_parked(cache->kmem);
+    if (kmem_parked_too_long(cache->kmem)) {
+        kmem_destruct_parked(cache->kmem);
+    }
     errno = saved;
 }
 

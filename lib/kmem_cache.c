@@ -251,8 +251,9 @@ size_t kmem_destruct_parked(struct kmem_class *kmem) {
     size_t npages = 0;
     while ((slab = kmem_unpark(kmem))) {
         uint64_t objects[SLAB_OBJECTS_MAX / 64];
-        slab_take_constructed(slab, ~(uint64_t)0, objects);
-        destruct(kmem, slab, objects);
+        if (slab_take_constructed(slab, ~(uint64_t)0, objects) && kmem->args.dtor) {
+            destruct(kmem, slab, objects);
+        }
         npages += slab->npages;
         slab_free(slab);
     }

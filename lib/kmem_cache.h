@@ -4,7 +4,8 @@
  *      struct slabmalloc_cache --> struct kmem_class --> slabs of that class, in all owners
  *          one for each name       one for those that share slabs
  *
- *      owner -> class_table -> class_chunk -> class_entry: magazine, slabs, remote objects
+ *      owner -> class_table -> magazine
+ *                           -> class_chunk -> class_entry: slabs, remote objects
  *
  * The fast path is that of malloc, one table further: allocation pops from the class's magazine; a free first compares
  * the page's tag with the one an own object of this cache must have. Slabs, stealing, depots, fork and reclaim know the
@@ -32,22 +33,22 @@
 
 struct slabmalloc_cache {
     uint32_t class;
-    uint32_t chunk, offset; /* where owners have its entry: the chunk's index, bytes into the chunk */
-    uint32_t size, align;   /* bytes, as asked for; as it became */
+    uint32_t offset;      /* of its magazine in an owner's class_table, bytes */
+    uint32_t size, align; /* bytes, as asked for; as it became */
     unsigned flags;
     struct kmem_class *kmem;
     struct slabmalloc_cache *next; /* that shares the class; with the lock */
     char name[SLABMALLOC_CACHE_NAME_BYTES];
 };
 
-static inline struct magazine *kmem_magazine(struct class_chunk *chunk, const struct slabmalloc_cache *cache) {
-    return &((struct class_entry *)((char *)chunk + cache->offset))->magazine;
+static inline struct magazine *kmem_magazine(struct magazines *self, const struct slabmalloc_cache *cache) {
+    return (struct magazine *)((char *)self->table + cache->offset);
 }
 
 /* A constructed object, or NULL: kmem_alloc_slow. */
 static inline void *kmem_pop(const struct slabmalloc_cache *cache) {
-    struct class_chunk *chunk = magazines_self->table->chunk[cache->chunk];
-    return likely(chunk != NULL) ? magazine_pop_from(kmem_magazine(chunk, cache)) : NULL;
+    struct magazine *m = kmem_magazine(magazines_self, cache);
+    return likely(m->top != NULL) ? magazine_pop_from(m) : NULL;
 }
 
 /* True: P was one of ours and is in its magazine now. False: kmem_free_slow. */
@@ -56,7 +57,7 @@ static inline bool kmem_push(const struct slabmalloc_cache *cache, void *p) {
     if (unlikely(pagemap_tag(p) != (self->tag | cache->class))) {
         return false;
     }
-    struct magazine *m = kmem_magazine(self->table->chunk[cache->chunk], cache);
+    struct magazine *m = kmem_magazine(self, cache);
     void **top = m->top;
     if (unlikely(top == m->limit) || unlikely(*top == p)) {
         return false;
@@ -90,7 +91,8 @@ size_t kmem_remote_count(const struct class_entry *entry);
 void kmem_flush_class(struct owner *owner, unsigned class, bool release);
 void kmem_flush_remote(struct owner *owner);
 
-/* Destructs what is parked, and gives the slabs back; returns the pages. In a call of the cache, or pinned. */
+/* Destructs what is parked, and gives the slabs back; returns the pages. If there is a destructor: in a call of the
+ * cache, or pinned. */
 size_t kmem_destruct_parked(struct kmem_class *kmem);
 
 /* Destructs the objects on pages of OWNER's slabs on which none is out, so that these are holes. The same. */
@@ -115,8 +117,15 @@ void kmem_trim(struct owner *self);
 /* The kernel refuses memory: reclaim functions, and all empty slabs. True: some were given back. */
 bool kmem_relieve(void);
 
+/* What is parked and needs no destructor goes: with ALL, or if it was not wanted for long. Returns the pages. */
+size_t kmem_release_parked(bool all);
+
 /* In a fork child. */
+
 void kmem_fork_child(void);
+
+/* Adds up what is parked in all classes. */
+void kmem_parked(size_t *slabs, size_t *bytes);
 
 void kmem_info(const struct slabmalloc_cache *cache, struct slabmalloc_cache_info *info);
 

@@ -1,7 +1,9 @@
 #include "kmem_class.h"
 
 #include "expose.h"
+#include "options.h"
 #include "slab.h"
+#include "sys.h"
 
 static struct {
     struct lock lock;
@@ -52,7 +54,9 @@ void kmem_class_return(struct kmem_class *kmem) {
 
 void kmem_park(struct slab *slab) {
     struct kmem_class *kmem = kmem_class_of(slab->class);
+    uint64_t now = sys_now_ms();
     lock_take(&classes.lock);
+    kmem->parked_at = kmem->parked ? kmem->parked_at : now;
     slab->next = kmem->parked;
     kmem->parked = slab;
     atomic_store_explicit(&kmem->has_parked, true, memory_order_relaxed);
@@ -60,7 +64,7 @@ void kmem_park(struct slab *slab) {
 }
 
 struct slab *kmem_unpark(struct kmem_class *kmem) {
-    if (likely(!atomic_load_explicit(&kmem->has_parked, memory_order_relaxed))) {
+    if (likely(!kmem_has_parked(kmem))) {
         return NULL;
     }
     lock_take(&classes.lock);
@@ -71,4 +75,15 @@ struct slab *kmem_unpark(struct kmem_class *kmem) {
     atomic_store_explicit(&kmem->has_parked, kmem->parked != NULL, memory_order_relaxed);
     lock_drop(&classes.lock);
     return slab;
+}
+
+bool kmem_parked_too_long(struct kmem_class *kmem) {
+    if (likely(!kmem_has_parked(kmem)) || options.decay_ms < 0) {
+        return false;
+    }
+    uint64_t now = sys_now_ms();
+    lock_take(&classes.lock);
+    bool due = kmem->parked && now >= kmem->parked_at + (uint64_t)options.decay_ms;
+    lock_drop(&classes.lock);
+    return due;
 }

@@ -8,9 +8,10 @@
  * from, and that its objects may be constructed. A struct kmem_class is never freed: who looks at one that just ended
  * sees stale numbers, not foreign memory. A class is used for another cache only when no page's tag names it.
  *
- * A slab whose objects are all free, but some of them constructed by a cache with a destructor, cannot be given back
- * where it becomes empty, perhaps inside free or on the helper thread: it is *parked* with its class, in no owner's
- * list, until a call of the cache takes it up again, or destructs the objects and gives it back.
+ * A slab whose objects are all free, but some of them constructed, is not given back where it becomes empty: that would
+ * be the constructor's work lost, and a destructor cannot run there, perhaps inside free or on the helper thread. It is
+ * *parked* with its class, in no owner's list, until a call of the cache takes it up again, or finds that it was not
+ * wanted for decay_ms, destructs the objects and gives it back. Without destructor anybody may do so.
  *
  * Lock: one, for the table, the free classes, the lists of caches and of parked slabs, pins.
  */
@@ -44,7 +45,8 @@ struct kmem_class {
     struct slabmalloc_cache *caches; /* that share the class; NULL: it is free, or ending */
     struct kmem_class *next_free;
     struct slab *parked;
-    unsigned pins; /* threads of other calls that are about to call the cache's functions */
+    uint64_t parked_at; /* ms; when the oldest of them was parked */
+    unsigned pins;      /* threads of other calls that are about to call the cache's functions */
     /* Anybody's. */
     _Atomic uint32_t nslabs; /* whose tags name the class */
     _Atomic uint32_t colour; /* of the next slab */
@@ -75,6 +77,14 @@ void kmem_park(struct slab *slab);
 
 /* A parked slab, the caller's now; NULL: none. */
 struct slab *kmem_unpark(struct kmem_class *kmem);
+
+/* A look without the lock. */
+static inline bool kmem_has_parked(const struct kmem_class *kmem) {
+    return atomic_load_explicit(&kmem->has_parked, memory_order_relaxed);
+}
+
+/* Slabs are parked that were not wanted for so long that they should go. */
+bool kmem_parked_too_long(struct kmem_class *kmem);
 
 /* Checks that go with each call: objects bypass the magazines. */
 static inline bool kmem_is_checked(const struct kmem_class *kmem) {

@@ -103,8 +103,7 @@ static struct kmem_class *new_class(const struct kmem_class *wanted, struct kmem
 static void join(struct slabmalloc_cache *cache, struct kmem_class *kmem) {
     unsigned index = kmem->class - KMEM_CLASS_FIRST;
     cache->class = kmem->class;
-    cache->chunk = index / CLASS_CHUNK;
-    cache->offset = (uint32_t)(index % CLASS_CHUNK * sizeof(struct class_entry));
+    cache->offset = (uint32_t)(offsetof(struct class_table, magazine) + index * sizeof(struct magazine));
     cache->align = kmem->align;
     cache->kmem = kmem;
     cache->next = kmem->caches;
@@ -187,9 +186,18 @@ static void add_slab(struct totals *totals, const struct slab *slab) {
     }
 }
 
-/* Includes neither what is parked nor what is on its way back. */
+static void add_parked(struct totals *totals, unsigned class) {
+    lock_take(kmem_lock());
+    for (const struct slab *slab = kmem_class_of(class)->parked; slab; slab = slab->next) {
+        add_slab(totals, slab);
+    }
+    lock_drop(kmem_lock());
+}
+
+/* But for those on their way back to the zone. */
 static struct totals count(unsigned class) {
     struct totals totals = {.slabs = 0};
+    add_parked(&totals, class);
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
         owner_lock(owner);
@@ -335,6 +343,21 @@ void kmem_trim(struct owner *self) {
     }
 }
 
+size_t kmem_release_parked(bool all) {
+    size_t npages = 0;
+    for (unsigned i = 0; i < kmem_class_count(); i++) {
+        struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
+        if (!kmem_has_parked(kmem) || !pin(kmem)) {
+            continue;
+        }
+        if (!kmem->args.dtor && (all || kmem_parked_too_long(kmem))) {
+            npages += kmem_destruct_parked(kmem);
+        }
+        unpin(kmem);
+    }
+    return npages;
+}
+
 /* One thread at a time: a reclaim function that runs out of memory itself is not called again. */
 static _Atomic bool relieving;
 
@@ -360,7 +383,7 @@ bool kmem_relieve(void) {
         }
     }
     atomic_store_explicit(&relieving, false, memory_order_release);
-    return dropped;
+    return dropped + kmem_release_parked(true);
 }
 
 void kmem_fork_child(void) {
@@ -368,6 +391,15 @@ void kmem_fork_child(void) {
 }
 
 /* --- Reports --- */
+
+void kmem_parked(size_t *slabs, size_t *bytes) {
+    struct totals totals = {.slabs = 0};
+    for (unsigned i = 0; i < kmem_class_count(); i++) {
+        add_parked(&totals, KMEM_CLASS_FIRST + i);
+    }
+    *slabs += totals.slabs;
+    *bytes += totals.bytes;
+}
 
 const char *kmem_name(const struct kmem_class *kmem) {
     lock_take(kmem_lock());
@@ -391,25 +423,26 @@ static void describe(const struct slabmalloc_cache *cache, struct slabmalloc_cac
     }
 }
 
-static void add_totals(const struct kmem_class *kmem, struct slabmalloc_cache_info *info) {
+static void add_totals(const struct kmem_class *kmem, bool constructs, struct slabmalloc_cache_info *info) {
     struct totals totals = count(kmem->class);
     info->slab_bytes = totals.bytes;
     info->slabs = totals.slabs;
     info->objects = totals.objects;
     info->cached = min_size(totals.cached, totals.out);
     info->live = totals.out - info->cached;
-    info->constructed = kmem->args.ctor ? totals.constructed : 0;
+    info->constructed = constructs ? totals.constructed : 0;
 }
 
 void kmem_info(const struct slabmalloc_cache *cache, struct slabmalloc_cache_info *info) {
     lock_take(kmem_lock());
     describe(cache, info);
     lock_drop(kmem_lock());
-    add_totals(cache->kmem, info);
+    add_totals(cache->kmem, cache->kmem->args.ctor, info);
 }
 
 /* The Nth cache of the class. */
-static bool describe_nth(const struct kmem_class *kmem, unsigned n, struct slabmalloc_cache_info *info) {
+static bool describe_nth(const struct kmem_class *kmem, unsigned n, struct slabmalloc_cache_info *info,
+                         bool *constructs) {
     lock_take(kmem_lock());
     const struct slabmalloc_cache *cache = kmem->caches;
     for (; cache && n; n--) {
@@ -417,6 +450,7 @@ static bool describe_nth(const struct kmem_class *kmem, unsigned n, struct slabm
     }
     if (cache) {
         describe(cache, info);
+        *constructs = kmem->args.ctor;
     }
     lock_drop(kmem_lock());
     return cache;
@@ -427,8 +461,9 @@ void kmem_each(void (*visit)(const struct slabmalloc_cache_info *info, const str
     for (unsigned i = 0; i < kmem_class_count(); i++) {
         const struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
         struct slabmalloc_cache_info info;
-        for (unsigned n = 0; describe_nth(kmem, n, &info); n++) {
-            add_totals(kmem, &info);
+        bool constructs;
+        for (unsigned n = 0; describe_nth(kmem, n, &info, &constructs); n++) {
+            add_totals(kmem, constructs, &info);
             visit(&info, kmem, arg);
         }
     }

@@ -32,7 +32,7 @@ static void *const magazine_nil[1];
 const struct magazines magazines_none = {
     .tag = OWNER_NONE_TAG,
     .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil, (void **)magazine_nil}},
-    .table = (struct class_table *)&class_table_none,
+    .table = &class_table_none,
 };
 
 const struct magazine magazine_empty = {(void **)magazine_nil, (void **)magazine_nil};
@@ -43,7 +43,7 @@ __thread struct magazines *magazines_self = MAGAZINES_NONE;
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
-    return nobjects * pages_of(class_bytes(class));
+    return nobjects ? nobjects * pages_of(class_bytes(class)) : 0; /* none: the class may be another cache's by now */
 }
 
 static bool budget_take(unsigned class, size_t nobjects) {
@@ -96,7 +96,7 @@ void magazine_init(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         owner->magazines.of[class] = magazine_empty;
     }
-    owner->magazines.table = (struct class_table *)&class_table_none;
+    owner->magazines.table = &class_table_none;
 }
 
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */

@@ -59,15 +59,15 @@ struct owner_cache {
 };
 
 /*
- * What an owner has of the class of an object cache, made at the first use: table -> chunk of 32 -> this. The magazine
- * and the remote objects are the thread's own while it is in a call of the cache; a thread that is not writes them with
- * the owner's lock (exit, trim), and so does who destroys the cache, which no thread may be using then.
+ * What an owner has of the class of an object cache: a magazine, and an entry. Both are made at the first use, for 32
+ * classes at a time. The magazine and the remote objects are the thread's own while it is in a call of the cache; a
+ * thread that is not writes them with the owner's lock (exit, trim), and so does who destroys the cache, which no
+ * thread may be using then.
  */
 struct class_entry {
-    struct magazine magazine;
     struct owner_cache cache;
     struct kmem_remote *remote; /* objects of other owners, freed here and not given back yet */
-} __attribute__((aligned(2 * CACHE_LINE)));
+};
 
 #define CLASS_CHUNK 32u
 
@@ -76,6 +76,7 @@ struct class_chunk {
 };
 
 struct class_table {
+    struct magazine magazine[KMEM_CLASSES]; /* top is NULL where there is no chunk */
     struct class_chunk *chunk[KMEM_CLASSES / CLASS_CHUNK];
 };
 
@@ -115,7 +116,7 @@ struct owner {
 /* The magazines of a thread without owner: nothing is ever written to them. */
 extern const struct magazines magazines_none;
 extern const struct magazine magazine_empty;
-extern const struct class_table class_table_none;
+extern struct class_table class_table_none; /* never written */
 #define MAGAZINES_NONE ((struct magazines *)&magazines_none)
 
 /* What the fast path uses: this thread's magazines, or those of no owner (always empty, no tag matches). */
@@ -145,7 +146,7 @@ struct class_entry *owner_make_entry(struct owner *owner, unsigned class);
 /* Of a class that is malloc's or has an entry. */
 static inline struct magazine *owner_magazine(const struct owner *owner, unsigned class) {
     return class < CLASS_COUNT ? (struct magazine *)&owner->magazines.of[class]
-                               : &owner_have_entry(owner, class)->magazine;
+                               : &owner->magazines.table->magazine[class - KMEM_CLASS_FIRST];
 }
 
 static inline struct owner_cache *owner_cache(const struct owner *owner, unsigned class) {

@@ -2,7 +2,7 @@
 #include "meta.h"
 #include "owner.h"
 
-const struct class_table class_table_none;
+struct class_table class_table_none;
 
 _Static_assert(KMEM_CLASS_FIRST % CLASS_CHUNK == 0 && TAG_CLASSES % CLASS_CHUNK == 0, "chunks are whole");
 
@@ -19,10 +19,10 @@ static struct class_table *make_table(struct owner *owner) {
 static struct class_chunk *make_chunk(struct owner *owner, struct class_table *table, unsigned index) {
     struct class_chunk *chunk = meta_alloc(sizeof *chunk);
     if (chunk) {
-        for (unsigned i = 0; i < CLASS_CHUNK; i++) {
-            chunk->of[i].magazine = magazine_empty;
-        }
         owner_lock(owner);
+        for (unsigned i = 0; i < CLASS_CHUNK; i++) {
+            table->magazine[index * CLASS_CHUNK + i] = magazine_empty;
+        }
         table->chunk[index] = chunk;
         owner_unlock(owner);
     }

@@ -15,7 +15,7 @@
  * Leaves and chunks are mapped on demand and never unmapped. They are apart, and chunks small, for processes that lock
  * their memory: there the tables are resident as a whole and count against RLIMIT_MEMLOCK.
  *
- * Tag: owner << 12 | class for the pages of a slab; classes below CLASS_COUNT are malloc's, the others those of object
+ * Tag: owner << 10 | class for the pages of a slab; classes below CLASS_COUNT are malloc's, the others those of object
  * caches. Everything else has owner 0, and a kind in the low bits. A reader XORs the tag with its own owner's: the
  * result is a class only if the object is its own.
  *
@@ -40,7 +40,7 @@
 #define LEAF_CHUNKS (LEAF_PAGES / CHUNK_PAGES)
 #define ROOT_SIZE ((size_t)1 << (ADDRESS_BITS - PAGE_SHIFT - LEAF_SHIFT))
 
-#define TAG_CLASS_BITS 12
+#define TAG_CLASS_BITS 10
 #define TAG_CLASS_MASK (((uint32_t)1 << TAG_CLASS_BITS) - 1)
 #define TAG_CLASSES ((unsigned)1 << TAG_CLASS_BITS)
 

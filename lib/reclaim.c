@@ -161,6 +161,7 @@ size_t reclaim_slabs(bool all) {
         drop_idle_empties(owner, min_idle);
         total += reclaim_owner(owner, min_idle);
     }
+    kmem_release_parked(all);
     region_purging = false;
     return total;
 }

@@ -144,7 +144,8 @@ void slab_unconstruct(struct slab *slab, const void *object) {
 }
 
 void slab_destroy(struct slab *slab) {
-    if (has_destructor(slab) && any_constructed(slab, 0, slab->nobjects - 1u)) {
+    bool built = kmem_is_class(slab->class) && kmem_class_of(slab->class)->args.ctor;
+    if (built && any_constructed(slab, 0, slab->nobjects - 1u)) {
         kmem_park(slab);
     } else {
         slab_free(slab);

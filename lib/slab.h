@@ -92,10 +92,12 @@ size_t slab_npages(unsigned class, unsigned generation);
 /* A new slab of CLASS for OWNER from NODE's zonelist, all objects in it. NULL: no memory. */
 struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsigned class, unsigned generation);
 
-/* Gives an empty slab's pages and descriptor back; if objects in it are to be destructed first, parks it. */
+/* Gives an empty slab's pages and descriptor back, or parks it if objects in it are constructed. */
+
 void slab_destroy(struct slab *slab);
 
-/* The same when they were. */
+/* The same when none is, or none matters. */
+
 void slab_free(struct slab *slab);
 
 /* The bits of a slab of a class with constructor or checks, else NULL. */

@@ -15,6 +15,9 @@ unit_tests = \
 	test/unit/test_heap \
 	test/unit/test_inject \
 	test/unit/test_kmem_cache \
+	test/unit/test_kmem_checks \
+	test/unit/test_kmem_reserve \
+	test/unit/test_kmem_stress \
 	test/unit/test_limits \
 	test/unit/test_lock \
 	test/unit/test_magazine \
@@ -180,6 +183,9 @@ test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
 test_unit_test_kmem_cache_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_checks_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_reserve_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_stress_LDADD = $(UNIT_LIBS)
 test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)

@@ -72,7 +72,7 @@ struct slabmalloc_cache_args {
     int (*ctor)(void *object, void *private_data);
 
     /*
-     * Makes a constructed object raw, before its memory leaves the cache. Called in alloc, free, shrink and destroy of
+     * Makes a constructed object raw, before its memory leaves the cache. Called in free, shrink and destroy of
      * this cache and in slabmalloc_trim and malloc_trim, with no lock held; never in malloc and free, and never by a
      * thread that is not the program's. May allocate and free. Needs a constructor.
      */
@@ -98,7 +98,7 @@ struct slabmalloc_cache_args {
  * functions are called until then.
  *
  * NULL with errno EINVAL: no name, size, alignment or flags out of range, a destructor without constructor; ENOMEM: no
- * memory; ENOSPC: 3,968 caches are there. (Linux mm/slab: kmem_cache_create)
+ * memory; ENOSPC: 896 caches are there. (Linux mm/slab: kmem_cache_create)
  */
 struct slabmalloc_cache *slabmalloc_cache_create(const char *name, size_t size, size_t align, unsigned flags,
                                                  const struct slabmalloc_cache_args *args);
