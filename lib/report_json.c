@@ -177,7 +177,7 @@ void report_json(struct text *text, const struct snapshot *snapshot) {
     number(text, "pid", (size_t)snapshot->pid, &first);
     key(text, "consistent", &first);
     text_add(text, snapshot->consistent ? "true" : "false");
-    number(text, "page_bytes", PAGE_BYTES, &first);
+    number(text, "page_size", PAGE_BYTES, &first);
     key(text, "stats", &first);
     stats_json(text, &snapshot->stats);
     number(text, "owners", snapshot->owners, &first);

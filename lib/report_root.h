@@ -28,11 +28,11 @@
     {                                                                                                                  \
         sizeof(struct zone), sizeof(struct owner), sizeof(struct slab), sizeof(struct page), sizeof(struct block),     \
             sizeof(struct chunk), sizeof(struct page_cache), sizeof(struct kmem_class),                                \
-            sizeof(struct slabmalloc_cache), sizeof(struct class_chunk), sizeof(struct leaf), sizeof(struct pagemap),  \
-            offsetof(struct zone, mapped_pages), offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS,           \
-            CLASS_COUNT, EXPOSED_COUNT                                                                                 \
+            sizeof(struct slabmalloc_cache), sizeof(struct class_chunk), sizeof(struct class_table),                   \
+            sizeof(struct leaf), sizeof(struct pagemap), offsetof(struct zone, mapped_pages),                          \
+            offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS, CLASS_COUNT, EXPOSED_COUNT                     \
     }
-#define REPORT_ROOT_LAYOUT_COUNT 19
+#define REPORT_ROOT_LAYOUT_COUNT 20
 
 struct report_root {
     char magic[16];

@@ -89,38 +89,43 @@ static void observe_magazine(struct observer *o, const struct magazine *m, const
     }
 }
 
-static void observe_entry(struct observer *o, const struct class_entry *entry, unsigned class) {
+static void observe_entry(struct observer *o, const struct magazine *m, const struct class_entry *entry,
+                          unsigned class) {
     struct snapshot_cache *out = observed_class(o, class);
     size_t remote = 0;
     if (!out) {
         return;
     }
-    observe_magazine(o, &entry->magazine, &entry->cache, out);
+    observe_magazine(o, m, &entry->cache, out);
     if (entry->remote && read_at(o, (uintptr_t)entry->remote, &remote, sizeof remote)) {
         out->cached += remote; /* its first word is their number */
     }
 }
 
-static void observe_chunk(struct observer *o, uintptr_t at, unsigned first) {
-    struct class_chunk chunk;
-    if (read_at(o, at, &chunk, sizeof chunk)) {
-        for (unsigned i = 0; i < CLASS_CHUNK; i++) {
-            observe_entry(o, &chunk.of[i], first + i);
-        }
+static void observe_chunk(struct observer *o, uintptr_t chunk, uintptr_t magazines, unsigned first) {
+    struct class_chunk copy;
+    struct magazine m[CLASS_CHUNK];
+    if (!read_at(o, chunk, &copy, sizeof copy) || !read_at(o, magazines, m, sizeof m)) {
+        return;
+    }
+    for (unsigned i = 0; i < CLASS_CHUNK; i++) {
+        observe_entry(o, &m[i], &copy.of[i], first + i);
     }
 }
 
 void observe_magazines(struct observer *o, const struct owner *owner) {
-    struct class_table table;
+    uintptr_t chunk[KMEM_CLASSES / CLASS_CHUNK], table = (uintptr_t)owner->magazines.table;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         observe_magazine(o, &owner->magazines.of[class], &owner->cache[class], &o->out->snapshot.class[class]);
     }
-    if (!o->out->ncaches || !read_at(o, (uintptr_t)owner->magazines.table, &table, sizeof table)) {
+    if (!o->out->ncaches || !read_at(o, table + offsetof(struct class_table, chunk), chunk, sizeof chunk)) {
         return;
     }
     for (unsigned i = 0; i < KMEM_CLASSES / CLASS_CHUNK; i++) {
-        if (table.chunk[i]) {
-            observe_chunk(o, (uintptr_t)table.chunk[i], KMEM_CLASS_FIRST + i * CLASS_CHUNK);
+        uintptr_t magazines =
+            table + offsetof(struct class_table, magazine) + i * CLASS_CHUNK * sizeof(struct magazine);
+        if (chunk[i]) {
+            observe_chunk(o, chunk[i], magazines, KMEM_CLASS_FIRST + i * CLASS_CHUNK);
         }
     }
 }

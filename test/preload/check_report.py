@@ -72,11 +72,12 @@ def report_json(text):
             require(free == one["free_pages"], "free blocks are the free pages")
             require(sum(one["pageblocks"].values()) * 512 == one["mapped_pages"], "pageblocks are the pages")
     if report["consistent"]:
-        page, classes = report["page_bytes"], [c for c in report["caches"] if c["name"].startswith("kmalloc-")]
-        require(sum(c["used_objects"] * c["object_bytes"] for c in classes) == stats["slab_used_bytes"], "used objects")
-        require(sum(c["pages"] for c in classes) * page == stats["slab_bytes"], "slab pages")
+        page, caches = report["page_size"], report["caches"]
+        require(sum(c["used_objects"] * c["slot_bytes"] for c in caches) == stats["slab_used_bytes"], "used objects")
+        require(sum(c["pages"] for c in caches) * page == stats["slab_bytes"], "slab pages")
         require(sum(z["mapped_pages"] for z in report["zones"]) * page == stats["zone_bytes"], "zone pages")
-        require(stats["used_bytes"] == stats["slab_used_bytes"] + stats["run_bytes"] + stats["mapping_bytes"], "used")
+        require(stats["used_bytes"] == stats["slab_used_bytes"] + stats["run_bytes"] + stats["mapping_bytes"]
+                + stats["page_bytes"], "used")
 
 
 CHECKS = {"slab": slab, "buddy": buddy, "pagetype": pagetype, "zone": zone, "json": report_json}

@@ -59,6 +59,8 @@ for kind in $kinds; do
 	verdict "$kind has the format its readers expect" is_report "$kind"
 	verdict "$kind: nothing to complain of" silent
 done
+report --slab "$pid"
+verdict "object caches have a line" grep -qE '^first_cache +50 ' "$tmp/out"
 report --json --slab "$pid"
 verdict "two reports have titles" grep -qx '==> json <==' "$tmp/out"
 report "$pid"

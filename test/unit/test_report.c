@@ -6,6 +6,8 @@
 #include "gather.h"
 #include "magazine.h"
 #include "report.h"
+#include "slabmalloc/kmem_cache.h"
+#include "slabmalloc/pages.h"
 #include "slabmalloc/report.h"
 #include "support.h"
 
@@ -130,6 +132,70 @@ Test(report, slabinfo_of_1000_slabs) {
     MUST(s->active_objects == count && s->slabs >= 900);
 }
 
+static bool has_line(size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(line[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int construct(void *object, void *private_data) {
+    (void)private_data;
+    memset(object, 1, 100);
+    return 0;
+}
+
+static void destruct(void *object, void *private_data) {
+    (void)private_data;
+    memset(object, 0, 100);
+}
+
+static struct slabmalloc_cache_info info_of(const struct slabmalloc_cache *cache) {
+    struct slabmalloc_cache_info info;
+    slabmalloc_cache_info(cache, &info, sizeof info);
+    return info;
+}
+
+Test(report, slabinfo_has_a_line_for_an_object_cache) {
+    const struct slabmalloc_cache_args args = {.ctor = construct, .dtor = destruct};
+    struct slabmalloc_cache *cache = slabmalloc_cache_create("of \"things\"", 100, 0, 0, &args);
+    static void *p[1000];
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        p[i] = slabmalloc_cache_alloc(cache);
+    }
+    for (size_t i = 0; i < COUNT_OF(p) / 2; i++) {
+        slabmalloc_cache_free(cache, p[i]);
+    }
+    struct slabmalloc_cache_info info = info_of(cache);
+    size_t n = parse_slabinfo(text_of(slabmalloc_report_slabinfo), line, COUNT_OF(line));
+    MUST(n == CLASS_COUNT + 1 && !strcmp(line[0].name, "of_\"things\""));
+    MUST(line[0].active_objects == COUNT_OF(p) / 2 && line[0].shared == info.cached && line[0].slabs == info.slabs);
+    MUST(line[0].objects == info.objects && line[0].object_bytes == info.slot_bytes);
+    MUST(strstr(text_of(slabmalloc_report_json), "\"name\":\"of \\u0022things\\u0022\",\"object_bytes\":"));
+    for (size_t i = COUNT_OF(p) / 2; i < COUNT_OF(p); i++) {
+        slabmalloc_cache_free(cache, p[i]);
+    }
+    n = parse_slabinfo(text_of(slabmalloc_report_slabinfo), line, COUNT_OF(line));
+    MUST(line[0].active_objects == 0 && line[0].objects >= COUNT_OF(p)); /* they stay constructed */
+    MUST(!slabmalloc_cache_destroy(cache));
+    n = parse_slabinfo(text_of(slabmalloc_report_slabinfo), line, COUNT_OF(line));
+    MUST(!has_line(n, "of_\"things\""));
+}
+
+Test(report, object_caches_that_share_slabs_are_one_line) {
+    struct slabmalloc_cache *one = slabmalloc_cache_create("one", 104, 0, 0, NULL);
+    struct slabmalloc_cache *two = slabmalloc_cache_create("two", 104, 0, 0, NULL);
+    struct slabmalloc_cache *own = slabmalloc_cache_create("own", 104, 0, SLABMALLOC_CACHE_NO_MERGE, NULL);
+    MUST(info_of(one).sharers == 2);
+    size_t n = parse_slabinfo(text_of(slabmalloc_report_slabinfo), line, COUNT_OF(line));
+    MUST(has_line(n, "one") + has_line(n, "two") == 1 && has_line(n, "own"));
+    slabmalloc_cache_destroy(one);
+    slabmalloc_cache_destroy(two);
+    slabmalloc_cache_destroy(own);
+}
+
 /* --- Zones --- */
 
 struct zone_line {
@@ -180,6 +246,26 @@ static size_t number_behind(const char *text, const char *title) {
     }
     MUST(!"there is a line of this title");
     return 0;
+}
+
+Test(report, zoneinfo_has_the_watermarks) {
+    furnish();
+    const char *text = text_of(slabmalloc_report_zoneinfo);
+    struct zone *zone = zone_next(NULL);
+    MUST(number_behind(text, "min") == zone->marks.min && number_behind(text, "low") == zone->marks.low);
+    MUST(number_behind(text, "high") == zone_high(zone));
+    zone_set_marks(zone, (struct zone_marks){.min = 11, .low = 22, .high = 33});
+    text = text_of(slabmalloc_report_zoneinfo);
+    MUST(number_behind(text, "min") == 11 && number_behind(text, "low") == 22 && number_behind(text, "high") == 33);
+    MUST(strstr(text, "\n        protection: (0, 0, 0)\n"));
+}
+
+Test(report, blocks_of_pages_are_counted) {
+    void *live = slabmalloc_alloc_pages(0, 3), *freed = slabmalloc_alloc_pages(0, 2);
+    slabmalloc_free_pages(freed, 2);
+    struct slabmalloc_stats stats = stats_now();
+    MUST(stats.page_bytes == 8 * PAGE_BYTES && stats.page_cached_bytes == 4 * PAGE_BYTES);
+    slabmalloc_free_pages(live, 3);
 }
 
 Test(report, zoneinfo_agrees_with_the_totals) {
@@ -328,6 +414,8 @@ Test(report, json_has_the_totals) {
     SAME(slabs);
     SAME(mappings);
     SAME(owners_active);
+    SAME(page_bytes);
+    SAME(page_cached_bytes);
     MUST(json_number(text, "mapping_peak_bytes") >= stats.mapping_bytes);
     MUST(json_number(text, "zone_peak_bytes") >= stats.zone_bytes);
 }

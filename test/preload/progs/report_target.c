@@ -38,8 +38,26 @@ static size_t size_of(unsigned i) {
     return i % 50 == 0 ? (size_t)(i % 7) << 19 : (i * 2654435761u >> 8) % (i % 10 ? 2000 : 60000);
 }
 
+/* An object cache and blocks of pages, some of them free. */
+static void use_more(void) {
+    void *(*create)(const char *, size_t, size_t, unsigned, const void *) =
+        (void *(*)(const char *, size_t, size_t, unsigned, const void *))dlsym(RTLD_DEFAULT, "slabmalloc_cache_create");
+    void *(*alloc)(void *) = (void *(*)(void *))dlsym(RTLD_DEFAULT, "slabmalloc_cache_alloc");
+    void (*give)(void *, void *) = (void (*)(void *, void *))dlsym(RTLD_DEFAULT, "slabmalloc_cache_free");
+    void *(*pages)(unsigned, unsigned) = (void *(*)(unsigned, unsigned))dlsym(RTLD_DEFAULT, "slabmalloc_alloc_pages");
+    void (*give_pages)(void *, unsigned) = (void (*)(void *, unsigned))dlsym(RTLD_DEFAULT, "slabmalloc_free_pages");
+    void *first = create("first cache", 200, 0, 0, NULL), *second = create("second", 3000, 64, 2, NULL), *p[500];
+    for (unsigned i = 0; i < 500; i++)
+        p[i] = alloc(i % 2 ? first : second);
+    for (unsigned i = 0; i < 400; i++)
+        give(i % 2 ? first : second, p[i]);
+    for (unsigned order = 0; order < 10; order++)
+        give_pages(pages(0, order), order), pages(0, order);
+}
+
 static int still(const char *directory) {
     static void *p[20000];
+    use_more();
     for (unsigned i = 0; i < sizeof p / sizeof *p; i++)
         p[i] = malloc(size_of(i));
     for (unsigned i = 0; i < sizeof p / sizeof *p; i += 3)
