@@ -12,6 +12,7 @@
 #include "page.h"
 #include "reclaim.h"
 #include "remote.h"
+#include "report_exit.h"
 #include "run.h"
 #include "sys.h"
 #include "zone.h"
@@ -54,6 +55,7 @@ static struct owner *heap_owner(void) {
 __attribute__((constructor(101))) static void heap_start(void) {
     heap_owner();
     fork_init();
+    report_exit_init();
 }
 
 static void heap_decay(struct owner *owner) {

@@ -38,7 +38,7 @@ libslabcore_la_SOURCES = \
 	lib/remote.c lib/remote.h \
 	lib/report.c lib/report.h \
 	lib/report_api.c \
-	lib/report_exit.c \
+	lib/report_exit.c lib/report_exit.h \
 	lib/report_json.c \
 	lib/report_kind.h \
 	lib/report_root.c lib/report_root.h \

@@ -1,11 +1,5 @@
-/*
- * report_exit.c: SLABMALLOC_CONF=report_exit:slab+json,report_file:PATH. When the process exits, not when it is killed
- * or calls _exit.
- *
- * Many programs close standard error in a handler of exit that runs before the library's. So a second descriptor of it
- * is kept from the start, if a report is asked for at all. A program may close or replace that one too: it is written
- * to only while it is still the file it was.
- */
+#include "report_exit.h"
+
 #include <string.h>
 
 #include "fault.h"
@@ -22,8 +16,7 @@ static struct {
     struct sys_file file;
 } kept = {.fd = -1};
 
-/* After the heap's own, which reads the options. */
-__attribute__((constructor(102))) static void keep_stderr(void) {
+void report_exit_init(void) {
     if (options.report_exit && !*options.report_file && !sys_file_of(STDERR, &kept.file)) {
         kept.fd = sys_dup(STDERR);
     }
