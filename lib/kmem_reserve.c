@@ -144,14 +144,13 @@ API void *slabmalloc_mempool_alloc(struct slabmalloc_mempool *pool) {
     return p;
 }
 
-/* A free that comes after the look at FREES changes it, or finds nobody waiting because we did not sleep yet: both
- * sequentially consistent, as is the reserve's lock between. */
-API void *slabmalloc_mempool_alloc_wait(struct slabmalloc_mempool *pool) {
-    int saved = errno;
+/* Woken by whoever frees after the look at FREES. One who freed before, and found nobody waiting, left the reserve's
+ * lock before this thread took it in vain. */
+static void *wait_for_one(struct slabmalloc_mempool *pool) {
     void *p;
-    atomic_fetch_add_explicit(&pool->waiters, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&pool->waiters, 1, memory_order_relaxed);
     for (;;) {
-        uint32_t seen = atomic_load_explicit(&pool->frees, memory_order_seq_cst);
+        uint32_t seen = atomic_load_explicit(&pool->frees, memory_order_acquire);
         p = slabmalloc_mempool_alloc(pool);
         if (p) {
             break;
@@ -159,8 +158,23 @@ API void *slabmalloc_mempool_alloc_wait(struct slabmalloc_mempool *pool) {
         sys_futex_wait(&pool->frees, seen);
     }
     atomic_fetch_sub_explicit(&pool->waiters, 1, memory_order_relaxed);
+    return p;
+}
+
+API void *slabmalloc_mempool_alloc_wait(struct slabmalloc_mempool *pool) {
+    int saved = errno;
+    void *p = wait_for_one(pool);
     errno = saved;
     return p;
+}
+
+static bool somebody_waits(const struct slabmalloc_mempool *pool) {
+    return atomic_load_explicit(&pool->waiters, memory_order_relaxed);
+}
+
+static void wake_one(struct slabmalloc_mempool *pool) {
+    atomic_fetch_add_explicit(&pool->frees, 1, memory_order_release);
+    sys_futex_wake(&pool->frees);
 }
 
 /* True: P is in the reserve now. */
@@ -179,13 +193,13 @@ API void slabmalloc_mempool_free(struct slabmalloc_mempool *pool, void *object) 
     if (!object) {
         return;
     }
-    bool full = counter_read(&pool->count) == pool->min;
+    /* A pool that looks full is full, or nobody is waiting: who waits found it empty under the lock. */
+    bool full = !somebody_waits(pool) && counter_read(&pool->count) == pool->min;
     if (full || !reserve(pool, object)) {
         slabmalloc_cache_free(pool->cache, object);
     }
-    if (unlikely(atomic_load_explicit(&pool->waiters, memory_order_seq_cst))) {
-        atomic_fetch_add_explicit(&pool->frees, 1, memory_order_seq_cst);
-        sys_futex_wake(&pool->frees);
+    if (unlikely(somebody_waits(pool))) {
+        wake_one(pool);
     }
 }
 

@@ -63,6 +63,7 @@ preload_programs = \
 	test/preload/progs/first_call \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
+	test/preload/progs/kmem_plugin \
 	test/preload/progs/late_load \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \

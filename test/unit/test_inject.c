@@ -27,6 +27,7 @@ static const struct workload workloads[] = {
     {"mixed_life_on_huge_pages", mixed_life_on_huge_pages, false},
     {"forked_children", forked_children, false},
     {"messages", messages, false},
+    {"object_caches", object_caches, false},
     {"first_calls", first_calls, true},
     {"two_numa_nodes", two_numa_nodes, true},
 };
