@@ -16,7 +16,7 @@ _Static_assert(SLABMALLOC_ZONE_DMA == (int)ZONE_DMA && SLABMALLOC_ZONE_NORMAL ==
 _Static_assert(SLABMALLOC_WATERMARK_AUTO == ZONE_HIGH_AUTO, "pages.h names the watermark that is computed");
 
 /* Zones in an explicit list; more are of no use. */
-#define LIST_MAX ZONES_MAX
+#define LIST_MAX ((size_t)ZONES_MAX)
 
 static void *fail(int error) {
     errno = error;

@@ -1,6 +1,9 @@
 # libslabcore: everything but the malloc names. Unit tests and benches link it
 # statically, beside the C library's own malloc.
 
+# zone_purge.c stands before zone.c: its few bytes then share a page with others',
+# in front of the zones, most of whose pages a small program never touches.
+
 noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
 libslabcore_la_SOURCES = \
@@ -51,8 +54,8 @@ libslabcore_la_SOURCES = \
 	lib/text.c lib/text.h \
 	lib/thread.c lib/thread.h \
 	lib/version.h \
-	lib/zone.c lib/zone.h \
 	lib/zone_purge.c \
+	lib/zone.c lib/zone.h \
 	lib/zonelist.c lib/zonelist.h
 
 pkginclude_HEADERS = \

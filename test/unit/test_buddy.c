@@ -161,6 +161,26 @@ Test(buddy, otherwise_the_block_freed_last_is_used_first) {
     require(take(8, 0) == FIRST + 32);
 }
 
+Test(buddy, an_aligned_block_comes_from_the_pageblock_with_the_shortest_free_ranges_of_the_first_eight) {
+    give_block(0);
+    give_block(1);
+    require(take(BLOCK_PAGES, 0) && take(BLOCK_PAGES, 0));
+    uintptr_t tight = FIRST + 8, roomy = FIRST + BLOCK_PAGES;
+    give(tight, 8, 8);
+    give(roomy + 256, 64, 64);
+    for (unsigned i = 0; i < 7; i++) { /* freed last: otherwise used first */
+        give(roomy + 16 * i, 8, 8);
+    }
+    require(take(8, 3) == tight);
+    give(tight, 8, 8);
+    for (unsigned i = 7; i < 8 + 7; i++) {
+        give(roomy + 16 * i, 8, 8);
+    }
+    require(take(8, 3) == roomy + 16 * 14);
+    require(take(8, 0) != tight);
+    must_agree(0);
+}
+
 Test(buddy, a_claim_in_the_middle_of_a_block_gives_both_ends_back) {
     give_block(0);
     require(take(BLOCK_PAGES, 0) == FIRST);

@@ -5,6 +5,7 @@
 #include "faults.h"
 #include "magazine.h"
 #include "region.h"
+#include "slabmalloc/pages.h"
 #include "support.h"
 #include "zone.h"
 
@@ -141,6 +142,53 @@ Test(nodes, fitting_request_looks_at_its_own_node) {
     npages = 8;
     uintptr_t other = zone_alloc_fit(1, ZONE_NORMAL, GROUP_SLAB, &npages, 1);
     MUST(npages == 8 && zone_of(other)->node == 1);
+}
+
+/* --- Blocks of pages --- */
+
+static struct slabmalloc_zone normal_of(unsigned node) {
+    return (struct slabmalloc_zone){(int)node, SLABMALLOC_ZONE_NORMAL};
+}
+
+Test(nodes, block_of_pages_comes_from_the_node_asked_for_or_that_of_the_thread) {
+    for (unsigned i = 0; i < COUNT_OF(nodes); i++) {
+        for (unsigned order = 0; order <= 11; order++) {
+            void *p = slabmalloc_alloc_pages_node((int)nodes[i], 0, order);
+            MUST(p && node_of(p) == nodes[i] && bound_to(p) == nodes[i]);
+            slabmalloc_free_pages(p, order);
+            p = slabmalloc_alloc_pages(SLABMALLOC_PAGE_ZERO, order);
+            MUST(p && node_of(p) == owner_have()->node);
+            slabmalloc_free_pages(p, order);
+        }
+    }
+    errno = 0;
+    MUST(!slabmalloc_alloc_pages_node(2, 0, 0) && errno == EINVAL);
+    MUST_BE_SOUND();
+}
+
+Test(nodes, this_node_means_no_other_node) {
+    const struct slabmalloc_zone list[] = {normal_of(3), normal_of(1), {3, SLABMALLOC_ZONE_HIGHMEM}};
+    const unsigned flags = SLABMALLOC_PAGE_NOWAIT | SLABMALLOC_PAGE_THISNODE;
+    slabmalloc_free_pages(slabmalloc_alloc_pages_node(1, SLABMALLOC_PAGE_DMA, 0), 0); /* the heap has begun */
+    one_free_pageblock_each(1);
+    MUST(!slabmalloc_alloc_pages_node(3, flags, 9) && errno == ENOMEM);
+    MUST(!slabmalloc_alloc_pages_zonelist(list, 3, flags, 9) && errno == ENOMEM);
+    void *p = slabmalloc_alloc_pages_zonelist(list, 3, SLABMALLOC_PAGE_NOWAIT, 9);
+    MUST(p && node_of(p) == 1);
+    struct slabmalloc_zone_info first, second;
+    MUST(!slabmalloc_zone_info(list[0], &first, sizeof first) &&
+         !slabmalloc_zone_info(list[1], &second, sizeof second));
+    MUST(first.misses == 3 && first.hits == 0 && second.fallbacks == 1 && second.misses == 0);
+    slabmalloc_free_pages(p, 9);
+    MUST(!slabmalloc_alloc_pages_node(3, flags, 9));
+    p = slabmalloc_alloc_pages_node(3, SLABMALLOC_PAGE_NOWAIT, 9);
+    MUST(p && node_of(p) != 3);
+    slabmalloc_free_pages(p, 9);
+    one_free_pageblock_each(3);
+    p = slabmalloc_alloc_pages_zonelist(list + 1, 2, flags, 9);
+    MUST(p && node_of(p) == 1 && !slabmalloc_alloc_pages_zonelist(list + 1, 2, flags, 9));
+    p = slabmalloc_alloc_pages_node(3, flags, 9);
+    MUST(p && node_of(p) == 3);
 }
 
 /* --- Threads on nodes --- */

@@ -199,12 +199,13 @@ Test(page_zones, others_leave_dma_its_reserve_and_do_not_make_it_grow) {
     const struct slabmalloc_zone list[] = {NORMAL, DMA};
     struct slabmalloc_watermarks marks;
     MUST(!slabmalloc_zone_watermarks(DMA, &marks) && marks.reserve_ratio == 256);
-    slabmalloc_free_pages(take(SLABMALLOC_PAGE_DMA, 0), 0); /* it has memory */
+    slabmalloc_free_pages(take(SLABMALLOC_PAGE_DMA, 0), 0); /* it has memory, and so have those above */
+    slabmalloc_free_pages(take(0, 0), 0);
     marks.reserve_ratio = 2;
     MUST(!slabmalloc_zone_set_watermarks(DMA, &marks));
     size_t mapped = zone_now(DMA).mapped_pages, reserve = zone_now(NORMAL).mapped_pages / 2;
     MUST(zone_now(DMA).lowmem_reserve[SLABMALLOC_ZONE_NORMAL] == reserve);
-    MUST(zone_now(DMA).lowmem_reserve[SLABMALLOC_ZONE_DMA] == 0 && reserve < mapped);
+    MUST(zone_now(DMA).lowmem_reserve[SLABMALLOC_ZONE_DMA] == 0 && reserve && reserve < mapped);
     fault_arm(1u << SYS_MAP, 0, FOREVER);
     void *p;
     size_t from_dma = 0;
@@ -212,7 +213,8 @@ Test(page_zones, others_leave_dma_its_reserve_and_do_not_make_it_grow) {
         from_dma += kind_at(p) == SLABMALLOC_ZONE_DMA;
     }
     MUST(from_dma && zone_now(DMA).free_pages >= reserve && zone_now(DMA).free_pages < reserve + 8);
-    fault_disarm();
+    fault_arm(1u << SYS_MAP, 0, 2); /* NORMAL's region and its smaller one; DMA would get its own */
+    MUST(!slabmalloc_alloc_pages_zonelist(list, 2, SLABMALLOC_PAGE_NORETRY, 3) && fault_disarm() == 2);
     MUST(kind_at(slabmalloc_alloc_pages_zonelist(list, 2, 0, 3)) == SLABMALLOC_ZONE_NORMAL);
     MUST(zone_now(DMA).mapped_pages == mapped);
     size_t free_pages = zone_now(DMA).free_pages;
@@ -423,6 +425,21 @@ Test(page_zones, decay_leaves_low_and_min_alone) {
     MUST(zone_now(HIGHMEM).dirty_pages == BLOCK_PAGES);
     slabmalloc_trim();
     MUST(zone_now(HIGHMEM).dirty_pages == 0);
+}
+
+/* On the way. */
+
+Test(page_zones, pages_that_are_nothing_yet_belong_to_nothing_else) {
+    char *all = take(SLABMALLOC_PAGE_HIGHMEM, 9);
+    slabmalloc_free_pages(all, 9);
+    MUST(take(SLABMALLOC_PAGE_HIGHMEM, 1) == all);
+    uintptr_t pfn = zone_alloc(0, ZONE_HIGHMEM, GROUP_RUN, 3, 0); /* by a thread that has not marked them so far */
+    struct slabmalloc_page_info info;
+    for (unsigned i = 0; i < 3; i++) {
+        MUST(slabmalloc_page_info((char *)(pfn << PAGE_SHIFT) + i * PAGE_BYTES, &info, sizeof info) == 1);
+        MUST(info.state == SLABMALLOC_STATE_ISOLATED && info.pages == 1);
+    }
+    zone_free(pfn, 3, 3);
 }
 
 /* Contiguous runs. */

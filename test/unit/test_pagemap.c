@@ -22,7 +22,8 @@ static uint32_t tag_of(uintptr_t value) {
     return pagemap_tag((const void *)value);
 }
 
-/* Random values whose number of significant bits is uniform, so that small addresses, user ones and kernel ones occur. */
+/* Random values whose number of significant bits is uniform, so that small addresses, user ones and kernel ones occur.
+ */
 static void must_all_be_foreign(unsigned long count) {
     struct rng rng = {99};
     for (unsigned long i = 0; i < count; i++) {
@@ -65,7 +66,13 @@ Test(pagemap, edges_of_the_address_space_are_foreign) {
 Test(pagemap, the_programs_own_code_data_and_stack_are_foreign) {
     int on_stack;
     void *on_heap = malloc(100), *mapped = mmap(NULL, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    const void *ours[] = {&on_stack, on_heap, mapped, "text", &pagemap, &maps_seen, (const void *)(uintptr_t)&tag_of,
+    const void *ours[] = {&on_stack,
+                          on_heap,
+                          mapped,
+                          "text",
+                          &pagemap,
+                          &maps_seen,
+                          (const void *)(uintptr_t)&tag_of,
                           (const void *)(uintptr_t)&malloc};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         require(pagemap_cover(pointer_pfn(ours[i]), 1));
@@ -205,7 +212,8 @@ static bool visit(uintptr_t pfn, struct block *block, void *most) {
 }
 
 Test(pagemap, a_walk_sees_every_pageblock_of_a_zone_in_address_order_until_it_is_stopped) {
-    static const uintptr_t offset[] = {0, BLOCK_PAGES, LEAF_PAGES - BLOCK_PAGES, LEAF_PAGES, 3 * LEAF_PAGES + 5 * BLOCK_PAGES};
+    static const uintptr_t offset[] = {0, BLOCK_PAGES, LEAF_PAGES - BLOCK_PAGES, LEAF_PAGES,
+                                       3 * LEAF_PAGES + 5 * BLOCK_PAGES};
     size_t count = sizeof offset / sizeof *offset, most = SIZE_MAX;
     pagemap_each_block(visit, &most);
     require(nvisited == 0);

@@ -197,6 +197,23 @@ Test(pages, the_page_cache_is_bounded) {
     MUST(stats_now().page_cached_bytes == PAGE_CACHE_SLOTS * PAGE_BYTES);
 }
 
+Test(pages, only_a_cache_that_served_nobody_between_two_looks_is_given_back) {
+    give(take(0, 2), 2);
+    struct owner *self = owner_have();
+    for (unsigned look = 0; look < 3; look++) {
+        page_cache_reclaim(self, false);
+        MUST(stats_now().page_cached_bytes == 4 * PAGE_BYTES);
+        give(take(0, 2), 2);
+    }
+    page_cache_reclaim(self, false);
+    page_cache_reclaim(self, false);
+    MUST(stats_now().page_cached_bytes == 0);
+    give(take(0, 2), 2);
+    page_cache_reclaim(self, true);
+    MUST(stats_now().page_cached_bytes == 0);
+    MUST_BE_SOUND();
+}
+
 static void use_some(unsigned index) {
     (void)index;
     give(take(0, 4), 4);
