@@ -18,6 +18,9 @@ _Static_assert(SLABMALLOC_WATERMARK_AUTO == ZONE_HIGH_AUTO, "pages.h names the w
 /* Zones in an explicit list; more are of no use. */
 #define LIST_MAX ((size_t)ZONES_MAX)
 
+/* Of the watermark min: zones grow until they have as many free pages. */
+#define MIN_MAX (((size_t)1 << 30) >> PAGE_SHIFT)
+
 static void *fail(int error) {
     errno = error;
     return NULL;
@@ -255,7 +258,7 @@ API int slabmalloc_zone_set_watermarks(struct slabmalloc_zone name, const struct
     if (!zone) {
         return -1;
     }
-    if (marks->min > marks->low || marks->low > marks->high) {
+    if (marks->min > MIN_MAX || marks->min > marks->low || marks->low > marks->high) {
         errno = EINVAL;
         return -1;
     }

@@ -16,8 +16,8 @@ static size_t count_mixed(uint64_t bits) {
     return bits ? (size_t)__builtin_popcountll(bits) : 0;
 }
 
-static size_t fresh_count(uintptr_t pfn, size_t npages) {
-    const uint64_t *words = pagemap_block(pfn)->fresh;
+static size_t fresh_count_in(const struct block *block, uintptr_t pfn, size_t npages) {
+    const uint64_t *words = block->fresh;
     size_t first = pfn & (BLOCK_PAGES - 1), count = 0;
     while (npages) {
         size_t bit = first % 64, n = min_size(64 - bit, npages);
@@ -28,6 +28,10 @@ static size_t fresh_count(uintptr_t pfn, size_t npages) {
         npages -= n;
     }
     return count;
+}
+
+static size_t fresh_count(uintptr_t pfn, size_t npages) {
+    return fresh_count_in(pagemap_block(pfn), pfn, npages);
 }
 
 static void fresh_set(uintptr_t pfn, size_t npages, bool fresh) {
@@ -112,19 +116,24 @@ static void list_remove(struct free_list *list, uintptr_t pfn) {
     }
 }
 
+static unsigned group_in(const struct block *block, unsigned order) {
+    return order == MAX_ORDER ? 0 : block->group;
+}
+
 static unsigned group_of(uintptr_t pfn, unsigned order) {
-    return order == MAX_ORDER ? 0 : pagemap_block(pfn)->group;
+    return group_in(pagemap_block(pfn), order);
 }
 
 static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool at_tail) {
     struct free_area *area = &buddy->area[order];
     struct page *page = pagemap_page(pfn);
     size_t npages = (size_t)1 << order;
-    size_t ndirty = npages - fresh_count(pfn, npages);
+    const struct block *block = pagemap_block(pfn);
+    size_t ndirty = npages - fresh_count_in(block, pfn, npages);
     page->state = PAGE_FREE;
     page->order = order & 15;
     page->extra = ndirty & 0xffff;
-    unsigned group = group_of(pfn, order), kind = ndirty ? KIND_DIRTY : KIND_FRESH;
+    unsigned group = group_in(block, order), kind = ndirty ? KIND_DIRTY : KIND_FRESH;
     list_insert(&area->list[group][kind], pfn, at_tail);
     buddy->orders[group][kind] |= 1u << order;
     counter_add(&area->nr_free, 1);

@@ -186,8 +186,8 @@ static void announce_all(struct owner *owner) {
 
 /* The thread that owned it is done with it, and has said that it is leaving. */
 static void owner_release(struct owner *owner) {
-    run_cache_flush(owner);
     page_cache_flush(owner);
+    run_cache_flush(owner);
     remote_flush(owner);
     if (owner->spare) {
         meta_free(owner->spare, sizeof(struct remote_magazine));
