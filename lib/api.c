@@ -6,13 +6,12 @@
 #include "heap.h"
 #include "slabmalloc/slabmalloc.h"
 #include "stats.h"
+#include "version.h"
 
 #define API __attribute__((visibility("default")))
-#define STRING2(x) #x
-#define STRING(x) STRING2(x)
 
 API const char *slabmalloc_version(void) {
-    return STRING(SLABMALLOC_VERSION_MAJOR) "." STRING(SLABMALLOC_VERSION_MINOR) "." STRING(SLABMALLOC_VERSION_PATCH);
+    return LIBRARY_VERSION;
 }
 
 API void *slabmalloc_malloc(size_t bytes) {

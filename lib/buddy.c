@@ -89,6 +89,7 @@ static void list_insert(struct free_list *list, uintptr_t pfn, bool at_tail) {
     uintptr_t neighbour = at_tail ? list->tail : list->head;
     page->link = at_tail ? 0 : neighbour;
     page->prev = at_tail ? neighbour : 0;
+    list->count++;
     if (!neighbour) {
         list->head = list->tail = pfn;
     } else if (at_tail) {
@@ -102,6 +103,7 @@ static void list_insert(struct free_list *list, uintptr_t pfn, bool at_tail) {
 
 static void list_remove(struct free_list *list, uintptr_t pfn) {
     struct page *page = pagemap_page(pfn);
+    list->count--;
     if (page->prev) {
         pagemap_page(page->prev)->link = page->link;
     } else {
@@ -397,6 +399,7 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
                               size_t *ndirty) {
     const struct free_list *list = &buddy->area[order].list[group][kind];
     uintptr_t prev = 0;
+    size_t before = *count;
     for (uintptr_t pfn = list->head; pfn; prev = pfn, pfn = pagemap_page(pfn)->link) {
         const struct page *page = pagemap_page(pfn);
         uintptr_t mate = pfn ^ ((uintptr_t)1 << order);
@@ -432,6 +435,9 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
     }
     if ((buddy->orders[group][kind] >> order & 1) != (list->head != 0)) {
         return "the summary of non-empty orders is wrong";
+    }
+    if (*count - before != list->count) {
+        return "a free list's count is wrong";
     }
     return list->tail == prev ? NULL : "a free list's tail is wrong";
 }

@@ -25,6 +25,7 @@
 
 struct free_list {
     uintptr_t head, tail; /* pfn; 0: empty */
+    size_t count;         /* so that reports need not walk it */
 };
 
 enum buddy_group { GROUP_SLAB, GROUP_RUN, GROUPS };

@@ -95,6 +95,17 @@ static void fork_child(void) {
     fork_over();
 }
 
+static void count_held(struct lock *lock) {
+    forking.nmine += lock_held(lock);
+}
+
+bool fork_inside(void) {
+    each_lock(count_held);
+    bool inside = forking.nmine;
+    forking.nmine = 0;
+    return inside;
+}
+
 void fork_init(void) {
     /* Refused only when a process has no memory for it at its start: then it has none for threads that need it. */
     sys_atfork(fork_prepare, fork_parent, fork_child);

@@ -13,6 +13,7 @@
 #include "reclaim.h"
 #include "region.h"
 #include "remote.h"
+#include "report_exit.h"
 #include "run.h"
 #include "slob.h"
 #include "sys.h"
@@ -70,6 +71,7 @@ __attribute__((constructor(101))) static void heap_start(void) {
         heap_owner();
     }
     fork_init();
+    report_exit_init();
 }
 
 static void heap_decay(struct owner *owner) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "expose.h"
 #include "lock.h"
 #include "options.h"
 #include "pagemap.h"
@@ -34,13 +35,21 @@ static struct {
     struct lock lock;
     struct extent slot[CACHE_SLOTS];
     size_t pages; /* in all slots: see counter_read */
-    size_t live_pages, live_count;
+    size_t live_pages, live_count, peak_pages, peak_count;
 } cache;
+
+EXPOSE(MAPPING_LIVE_PAGES, cache.live_pages);
+EXPOSE(MAPPING_LIVE_COUNT, cache.live_count);
+EXPOSE(MAPPING_PEAK_PAGES, cache.peak_pages);
+EXPOSE(MAPPING_PEAK_COUNT, cache.peak_count);
+EXPOSE(MAPPING_CACHED_PAGES, cache.pages);
 
 static void live_count(ptrdiff_t npages, ptrdiff_t count) {
     lock_take(&cache.lock);
     cache.live_pages += (size_t)npages;
     cache.live_count += (size_t)count;
+    cache.peak_pages = max_size(cache.peak_pages, cache.live_pages);
+    cache.peak_count = max_size(cache.peak_count, cache.live_count);
     lock_drop(&cache.lock);
 }
 
@@ -383,7 +392,13 @@ size_t mapping_trim(void) {
 
 struct mapping_totals mapping_totals(void) {
     lock_take(&cache.lock);
-    struct mapping_totals totals = {cache.live_pages << PAGE_SHIFT, cache.live_count, cache.pages << PAGE_SHIFT};
+    struct mapping_totals totals = {
+        .live_bytes = cache.live_pages << PAGE_SHIFT,
+        .live_count = cache.live_count,
+        .cached_bytes = cache.pages << PAGE_SHIFT,
+        .peak_bytes = cache.peak_pages << PAGE_SHIFT,
+        .peak_count = cache.peak_count,
+    };
     lock_drop(&cache.lock);
     return totals;
 }

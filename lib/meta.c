@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "expose.h"
 #include "lock.h"
 #include "sys.h"
 
@@ -20,6 +21,8 @@ static struct {
     size_t mapped;
     struct piece *freed[META_SHIFT_MAX + 1];
 } meta;
+
+EXPOSE(META_MAPPED, meta.mapped);
 
 /* Not page aligned: .bss then begins in the page of the initialized data, which is written to anyway. */
 static char meta_first[META_FIRST] __attribute__((aligned(256)));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "report_kind.h"
 
 struct options options = {
     .hugepages = true,
@@ -107,6 +108,38 @@ static bool parse_heap(struct span value, void *field) {
     return true;
 }
 
+/* Names of reports with + between them. */
+static bool parse_reports(struct span value, void *field) {
+    unsigned kinds = 0;
+    while (value.length) {
+        const char *plus = memchr(value.text, '+', value.length);
+        struct span one = {value.text, plus ? (size_t)(plus - value.text) : value.length};
+        unsigned kind = 0;
+        while (kind < REPORT_KINDS && !span_is(one, report_option(kind))) {
+            kind++;
+        }
+        if (kind == REPORT_KINDS) {
+            return false;
+        }
+        kinds |= 1u << kind;
+        value.text += one.length + (plus != NULL);
+        value.length -= one.length + (plus != NULL);
+    }
+    if (kinds) {
+        *(unsigned *)field = kinds;
+    }
+    return kinds;
+}
+
+static bool parse_file(struct span value, void *field) {
+    if (!value.length || value.length >= REPORT_FILE_MAX) {
+        return false;
+    }
+    memcpy(field, value.text, value.length);
+    ((char *)field)[value.length] = 0;
+    return true;
+}
+
 static const struct option {
     const char *key;
     bool (*parse)(struct span value, void *field);
@@ -119,6 +152,8 @@ static const struct option {
     {"map_cache", parse_bytes, &options.map_cache},
     {"background", parse_onoff, &options.background},
     {"heap", parse_heap, &options.slob},
+    {"report_exit", parse_reports, &options.report_exit},
+    {"report_file", parse_file, options.report_file},
 };
 
 static void option_apply(struct span pair) {

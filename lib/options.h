@@ -15,6 +15,9 @@
  *                                            half of the live ones if that is more)
  *   heap            slab|slob       slab     slob: malloc is one SLOB heap, for programs whose footprint matters more
  *                                            than their speed; also says hugepages:off,map_cache:0
+ *   report_exit     slab+buddy+     none     which reports to write at exit: some of slab, buddy, pagetype, zone, json,
+ *                   ...                      to see what a program's heap ended as
+ *   report_file     path            stderr   the file to append them to; %p in it is the process's number
  *
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.
@@ -24,6 +27,8 @@
 
 #include "base.h"
 
+#define REPORT_FILE_MAX 256
+
 struct options {
     bool hugepages;
     size_t huge_threshold;
@@ -31,7 +36,9 @@ struct options {
     bool background;
     size_t magazine_max;
     size_t map_cache;
-    bool slob; /* heap:slob */
+    bool slob;                         /* heap:slob */
+    unsigned report_exit;              /* bit: enum report_kind */
+    char report_file[REPORT_FILE_MAX]; /* "": standard error */
 };
 
 extern struct options options;

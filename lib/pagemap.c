@@ -1,5 +1,6 @@
 #include "pagemap.h"
 
+#include "expose.h"
 #include "sys.h"
 
 struct pagemap pagemap __attribute__((aligned(CACHE_LINE)));
@@ -8,6 +9,10 @@ static struct lock map_lock;
 
 /* First and last root index in use, so that walks need not read the whole root. */
 static _Atomic size_t root_low = ROOT_SIZE, root_high;
+
+EXPOSE(PAGEMAP, pagemap);
+EXPOSE(PAGEMAP_LOW, root_low);
+EXPOSE(PAGEMAP_HIGH, root_high);
 
 void pagemap_init(void) {
     uintptr_t start = round_up((uintptr_t)&pagemap, PAGE_BYTES);

@@ -1,11 +1,14 @@
 #include "region.h"
 
+#include "expose.h"
 #include "pagemap.h"
 #include "sys.h"
 
 __thread bool region_purging;
 
 static _Atomic size_t footprint;
+
+EXPOSE(FOOTPRINT, footprint);
 
 size_t region_footprint(void) {
     return atomic_load_explicit(&footprint, memory_order_relaxed);

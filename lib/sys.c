@@ -4,12 +4,14 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -206,22 +208,74 @@ void sys_futex_wake(_Atomic uint32_t *word) {
     errno = saved;
 }
 
-void sys_write(int fd, const char *text, size_t bytes) {
+/* Fewer bytes than asked for is no error, but none at all would be for ever. */
+static ssize_t write_some(int fd, const char *text, size_t bytes) {
+    ssize_t n;
+    do {
+        n = write(fd, text, bytes);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n ? n : -EIO;
+}
+
+int sys_write_all(int fd, const char *text, size_t bytes) {
     if (fault_due(SYS_WRITE)) {
-        return;
+        return -EIO;
+    }
+    int saved = errno, result = 0;
+    while (bytes && !result) {
+        ssize_t n = write_some(fd, text, bytes);
+        if (n < 0) {
+            result = (int)n;
+        } else {
+            text += n;
+            bytes -= (size_t)n;
+        }
+    }
+    errno = saved;
+    return result;
+}
+
+void sys_write(int fd, const char *text, size_t bytes) {
+    sys_write_all(fd, text, bytes);
+}
+
+int sys_file_of(int fd, struct sys_file *file) {
+    struct stat stat;
+    int saved = errno;
+    int result = fstat(fd, &stat) ? -errno : 0;
+    if (!result) {
+        *file = (struct sys_file){.device = stat.st_dev, .inode = stat.st_ino};
+    }
+    errno = saved;
+    return result;
+}
+
+int sys_dup(int fd) {
+    if (fault_due(SYS_OPEN)) {
+        return -EMFILE;
     }
     int saved = errno;
-    while (bytes) {
-        ssize_t n = write(fd, text, bytes);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            break;
-        }
-        text += n;
-        bytes -= (size_t)n;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+    copy = copy < 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : copy;
+    int result = copy < 0 ? -errno : copy;
+    errno = saved;
+    return result;
+}
+
+int sys_open_append(const char *path) {
+    if (fault_due(SYS_OPEN)) {
+        return -ENFILE;
     }
+    int saved = errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
+    int result = fd < 0 ? -errno : fd;
+    errno = saved;
+    return result;
+}
+
+void sys_close(int fd) {
+    int saved = errno;
+    close(fd);
     errno = saved;
 }
 

@@ -24,6 +24,7 @@ enum sys_call {
     SYS_CLOCK,
     SYS_WAIT,
     SYS_WRITE,
+    SYS_OPEN,
     SYS_KEY,
     SYS_KEEP,
     SYS_ATFORK,
@@ -94,6 +95,22 @@ void sys_futex_wake(_Atomic uint32_t *word);
 
 /* What cannot be written is lost. */
 void sys_write(int fd, const char *text, size_t bytes);
+
+/* All of it, in as many parts as the kernel takes, through interruptions; else the first error. */
+int sys_write_all(int fd, const char *text, size_t bytes);
+
+/* Which file a descriptor stands for. */
+struct sys_file {
+    uint64_t device, inode;
+};
+int sys_file_of(int fd, struct sys_file *file);
+
+/* A second descriptor of what FD stands for, closed at exec, far from the low ones that programs count on. */
+int sys_dup(int fd);
+
+/* The file at PATH for writing at its end, made if there is none. Never a symbolic link. */
+int sys_open_append(const char *path);
+void sys_close(int fd);
 
 /* pthread_key_create: AT_EXIT gets what a thread that ends has kept under *KEY. */
 int sys_key(pthread_key_t *key, void (*at_exit)(void *kept));

@@ -1,6 +1,7 @@
 #include "zone.h"
 
 #include "contig.h"
+#include "expose.h"
 #include "options.h"
 #include "pagemap.h"
 #include "region.h"
@@ -23,6 +24,9 @@ static struct {
     unsigned nzones; /* those of nodes beyond the last are never looked at: their memory stays untouched */
     uint64_t nodes;  /* bit n: node n may be used */
 } zones;
+
+EXPOSE(ZONES, zones.zone);
+EXPOSE(ZONE_COUNT, zones.nzones);
 
 void zone_init(void) {
     zones.nodes = sys_nodes();
@@ -111,18 +115,10 @@ static bool zone_grow(struct zone *zone, size_t npages) {
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
     counter_add(&zone->mapped_pages, region.npages);
+    zone->mapped_peak = max_size(zone->mapped_peak, zone->mapped_pages);
     counter_add(&zone->grown, 1);
     lock_drop(&zone->lock);
     return true;
-}
-
-size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind) {
-    size_t above = 0;
-    for (unsigned k = zone->kind + 1; k <= kind; k++) {
-        above += counter_read(&zones.zone[zone->node * ZONE_KINDS + k].mapped_pages);
-    }
-    size_t ratio = counter_read(&zone->marks.reserve_ratio);
-    return ratio ? above / ratio : 0;
 }
 
 /* With the lock: what must stay free allows it. */

@@ -17,9 +17,6 @@
 /* See purge_min_order. */
 #define HUGE_SHARE 16
 
-/* See dirty_allowance. */
-#define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-#define DIRTY_SHARE 16
 #define SHED_MIN_ORDER 4
 
 /* A purge gives up after this many refusals. */
@@ -140,12 +137,6 @@ static unsigned purge_min_order(const struct zone *zone, unsigned usual) {
     return huge && counter_read(&zone->buddy.dirty_pages) < used / HUGE_SHARE ? MAX_ORDER : usual;
 }
 
-/* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
-static size_t dirty_allowance(const struct zone *zone) {
-    return DIRTY_FLOOR_PAGES +
-           (counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages)) / DIRTY_SHARE;
-}
-
 /* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
 static size_t resident_pages(void) {
     size_t fresh = 0;
@@ -155,11 +146,6 @@ static size_t resident_pages(void) {
     }
     size_t mapped = region_footprint() >> PAGE_SHIFT;
     return mapped - min_size(fresh, mapped);
-}
-
-size_t zone_high(const struct zone *zone) {
-    size_t high = counter_read(&zone->marks.high);
-    return high == ZONE_HIGH_AUTO ? dirty_allowance(zone) : high;
 }
 
 void zone_keep_below_high(struct zone *zone) {

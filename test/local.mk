@@ -35,6 +35,7 @@ unit_tests = \
 	test/unit/test_refill \
 	test/unit/test_region \
 	test/unit/test_remote \
+	test/unit/test_report \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
@@ -70,6 +71,7 @@ preload_programs = \
 	test/preload/progs/overcommit \
 	test/preload/progs/own_malloc \
 	test/preload/progs/refuse \
+	test/preload/progs/report_target \
 	test/preload/progs/sandbox \
 	test/preload/progs/scarce \
 	test/preload/progs/spawn \
@@ -113,6 +115,8 @@ preload_tests = \
 	test/preload/redis_behaves_the_same.t \
 	test/preload/refused_calls_never_kill_programs.t \
 	test/preload/remote_frees_stay_bounded.t \
+	test/preload/reports_at_exit.t \
+	test/preload/reports_read_running_processes.t \
 	test/preload/scarce_memory_is_an_error_not_a_crash.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/slob_serves_whole_programs.t \
@@ -168,6 +172,8 @@ coverage_tests = \
 	test/preload/glibc_extras_conform.t \
 	test/preload/launcher_runs_programs.t \
 	test/preload/malloc_family_conforms.t \
+	test/preload/reports_at_exit.t \
+	test/preload/reports_read_running_processes.t \
 	test/preload/threads_leave_no_memory_behind.t
 
 # One line a program: automake knows no patterns.
@@ -202,6 +208,7 @@ test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
+test_unit_test_report_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
@@ -331,7 +338,7 @@ EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) $(model_tests) test/
 	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \
 	test/model/README.md test/model/atomics.list test/model/atomics.sh \
-	test/preload/lib.sh test/preload/packages.txt \
+	test/preload/lib.sh test/preload/packages.txt test/preload/check_report.py \
 	test/unit/no_criterion.sh test/children.py \
 	test/mutate/run test/mutate/operators.py \
 	test/mutate/rules.txt test/mutate/equivalents.txt \

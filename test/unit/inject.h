@@ -78,6 +78,7 @@ static const char *const call_name[] = {
     [SYS_CLOCK] = "clock_gettime",
     [SYS_WAIT] = "futex",
     [SYS_WRITE] = "write",
+    [SYS_OPEN] = "open",
     [SYS_KEY] = "pthread_key_create",
     [SYS_KEEP] = "pthread_setspecific",
     [SYS_ATFORK] = "pthread_atfork",

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "report_kind.h"
 #include "util.h"
 
 static struct options defaults;
@@ -36,7 +37,8 @@ static const char *warnings_of(const char *text) {
 static bool same(const struct options *a, const struct options *b) {
     return a->hugepages == b->hugepages && a->huge_threshold == b->huge_threshold && a->decay_ms == b->decay_ms &&
            a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background &&
-           a->slob == b->slob;
+           a->slob == b->slob &&
+           a->report_exit == b->report_exit && !strcmp(a->report_file, b->report_file);
 }
 
 static void must_be_silent(const char *text) {
@@ -73,6 +75,12 @@ Test(options, every_key_sets_its_own_field_and_no_other) {
     require(same(&options, &expected));
     must_be_silent("map_cache:0");
     expected.map_cache = 0;
+    require(same(&options, &expected));
+    must_be_silent("report_exit:slab+json");
+    expected.report_exit = 1u << REPORT_SLABINFO | 1u << REPORT_JSON;
+    require(same(&options, &expected));
+    must_be_silent("report_file:/some/where.%p");
+    strcpy(expected.report_file, "/some/where.%p");
     require(same(&options, &expected));
 }
 
@@ -159,13 +167,13 @@ Test(options, unknown_keys_are_named_and_ignored) {
 
 Test(options, bad_values_are_named_and_ignored) {
     static const char *const bad[] = {
-        "hugepages:on",      "hugepages:",        "hugepages",         "hugepages:OFF",     "hugepages:offf",
-        "hugepages:of",      "hugepages:1",       "huge_threshold:",   "huge_threshold",    "huge_threshold:x",
-        "huge_threshold:-1", "huge_threshold:K",  "huge_threshold:1KK", "huge_threshold:1T", "huge_threshold:1.5M",
-        "huge_threshold:0x10", "huge_threshold:1 K", "huge_threshold: 1", "huge_threshold:+1", "huge_threshold:1:2",
-        "decay_ms:",         "decay_ms",          "decay_ms:-2",       "decay_ms:-",        "decay_ms:-1x",
-        "decay_ms:5K",       "decay_ms:1e3",      "magazine_max:",     "magazine_max:all",  "magazine_max:K1",
-        "map_cache:",        "map_cache:/",       "map_cache:1;",      "map_cache:M",
+        "hugepages:on",        "hugepages:",         "hugepages",          "hugepages:OFF",     "hugepages:offf",
+        "hugepages:of",        "hugepages:1",        "huge_threshold:",    "huge_threshold",    "huge_threshold:x",
+        "huge_threshold:-1",   "huge_threshold:K",   "huge_threshold:1KK", "huge_threshold:1T", "huge_threshold:1.5M",
+        "huge_threshold:0x10", "huge_threshold:1 K", "huge_threshold: 1",  "huge_threshold:+1", "huge_threshold:1:2",
+        "decay_ms:",           "decay_ms",           "decay_ms:-2",        "decay_ms:-",        "decay_ms:-1x",
+        "decay_ms:5K",         "decay_ms:1e3",       "magazine_max:",      "magazine_max:all",  "magazine_max:K1",
+        "map_cache:",          "map_cache:/",        "map_cache:1;",       "map_cache:M",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         must_be_refused(bad[i], bad[i]);
@@ -175,10 +183,17 @@ Test(options, bad_values_are_named_and_ignored) {
 
 Test(options, numbers_that_do_not_fit_are_refused_not_wrapped) {
     static const char *const bad[] = {
-        "map_cache:18446744073709551616", "map_cache:18446744073709551615",  "map_cache:99999999999999999999999999",
-        "map_cache:17179869184G",         "map_cache:8589934592G",           "map_cache:36893488147419103232",
-        "map_cache:18014398509481984K",   "decay_ms:4294967296",             "decay_ms:18446744073709551615",
-        "decay_ms:2147483648",            "decay_ms:18446744073709551616500",
+        "map_cache:18446744073709551616",
+        "map_cache:18446744073709551615",
+        "map_cache:99999999999999999999999999",
+        "map_cache:17179869184G",
+        "map_cache:8589934592G",
+        "map_cache:36893488147419103232",
+        "map_cache:18014398509481984K",
+        "decay_ms:4294967296",
+        "decay_ms:18446744073709551615",
+        "decay_ms:2147483648",
+        "decay_ms:18446744073709551616500",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         must_be_refused(bad[i], bad[i]);
@@ -228,4 +243,31 @@ Test(options, no_environment_is_no_mistake) {
     unsetenv("SLABMALLOC_CONF");
     options_read_environment();
     require(same(&options, &defaults));
+}
+
+Test(options, reports_are_named_one_by_one) {
+    static const char *const name[REPORT_KINDS] = {"slab", "buddy", "pagetype", "zone", "json"};
+    for (unsigned kind = 0; kind < REPORT_KINDS; kind++) {
+        char text[64];
+        snprintf(text, sizeof text, "report_exit:%s", name[kind]);
+        must_be_silent(text);
+        require(options.report_exit == 1u << kind, "%s", text);
+    }
+    must_be_silent("report_exit:json+zone+pagetype+buddy+slab");
+    require(options.report_exit == (1u << REPORT_KINDS) - 1);
+    must_be_refused("report_exit:", "report_exit:");
+    must_be_refused("report_exit:all", "report_exit:all");
+    must_be_refused("report_exit:slab+x", "report_exit:slab+x");
+    must_be_refused("report_exit:sla", "report_exit:sla");
+}
+
+Test(options, a_report_file_has_room_for_its_path) {
+    char text[REPORT_FILE_MAX + 32] = "report_file:";
+    size_t start = strlen(text);
+    memset(text + start, 'x', REPORT_FILE_MAX - 1);
+    must_be_silent(text);
+    require(strlen(options.report_file) == REPORT_FILE_MAX - 1);
+    text[start + REPORT_FILE_MAX - 1] = 'x';
+    must_be_refused(text, "report_file:xxx");
+    must_be_refused("report_file:", "report_file:");
 }
