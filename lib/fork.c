@@ -1,6 +1,7 @@
 #include "fork.h"
 
 #include "background.h"
+#include "dma.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
@@ -25,6 +26,7 @@ static void each_lock(void (*visit)(struct lock *lock)) {
     owner_each_lock(visit);
     zone_each_lock(visit);
     visit(mapping_lock());
+    visit(dma_lock());
     visit(pagemap_lock());
     visit(meta_lock());
 }
@@ -84,6 +86,7 @@ static void fork_child(void) {
     if (!inside) {
         zone_fork_child();
     }
+    dma_fork_child(inside);
     background_new_process();
     fork_over();
 }

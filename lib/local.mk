@@ -9,6 +9,12 @@ libslabcore_la_SOURCES = \
 	lib/base.h \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
+	lib/dma.c lib/dma.h \
+	lib/dma_api.c \
+	lib/dma_map.c \
+	lib/dma_observe.c \
+	lib/dma_pool.c \
+	lib/dma_region.c \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
 	lib/heap.c lib/heap.h \
@@ -32,7 +38,7 @@ libslabcore_la_SOURCES = \
 	lib/thread.c lib/thread.h \
 	lib/zone.c lib/zone.h
 
-pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h lib/slabmalloc/dma.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

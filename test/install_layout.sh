@@ -30,7 +30,8 @@ check "make install DESTDIR=... works" \
 base=$root/opt/slab
 libdir=$(cd "$base" 2>/dev/null && find . -name libslabmalloc.so -printf '%h\n' | sed 's,^\./,,')
 for file in bin/slabmalloc "$libdir/libslabmalloc.so" "$libdir/libslabmalloc.so.0" \
-	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h; do
+	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h \
+	include/slabmalloc/dma.h; do
 	check "$file is installed" test -s "$base/$file"
 done
 check "no private header is installed" \

@@ -10,6 +10,9 @@ unit_tests = \
 	test/unit/test_background \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
+	test/unit/test_dma \
+	test/unit/test_dma_observe \
+	test/unit/test_dma_pool \
 	test/unit/test_fork \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
@@ -163,6 +166,9 @@ test_unit_test_api_LDADD = $(UNIT_LIBS)
 test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_observe_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_pool_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
