@@ -58,6 +58,7 @@ bench_micro_SOURCES = \
 	bench/micro_cross.c \
 	bench/micro_large.c \
 	bench/micro_main.c \
+	bench/micro_pages.c \
 	bench/micro_pairs.c \
 	bench/micro_realloc.c \
 	bench/micro_special.c \

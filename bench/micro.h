@@ -20,6 +20,7 @@ void micro_add_special(void);
 void micro_add_cross(void);
 void micro_add_threads(void);
 void micro_add_large(void);
+void micro_add_pages(void);
 
 #define MICRO_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -10,5 +10,6 @@ int main(int argc, char **argv) {
     micro_add_cross();
     micro_add_threads();
     micro_add_large();
+    micro_add_pages();
     return gbench_main(argc, argv);
 }

@@ -63,6 +63,10 @@ static inline void counter_sub(size_t *counter, size_t n) {
     __atomic_store_n(counter, *counter - n, __ATOMIC_RELAXED);
 }
 
+static inline void counter_set(size_t *counter, size_t n) {
+    __atomic_store_n(counter, n, __ATOMIC_RELAXED);
+}
+
 static inline size_t counter_read(const size_t *counter) {
     return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }

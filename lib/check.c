@@ -3,6 +3,7 @@
 #include "magazine.h"
 #include "mapping.h"
 #include "owner.h"
+#include "page.h"
 #include "remote.h"
 #include "run.h"
 #include "zone.h"
@@ -60,7 +61,8 @@ static const char *check_owner(const struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT && !broken; class ++) {
         broken = check_class(owner, class);
     }
-    return broken ? broken : run_cache_check(owner);
+    broken = broken ? broken : run_cache_check(owner);
+    return broken ? broken : page_cache_check(owner);
 }
 
 static const char *check_owners(void) {
@@ -130,6 +132,9 @@ static size_t sum_one(struct page_sum *sum, uintptr_t pfn, size_t left) {
         break;
     case PAGE_RUN:
         npages = page.link;
+        break;
+    case PAGE_BLOCK: /* may go on in the next pageblock */
+        npages = min_size(page.link, left);
         break;
     case PAGE_MAPPING:
         sum->broken = "a page of a zone says it is an own mapping's";

@@ -6,8 +6,10 @@
 #include "background.h"
 #include "fault.h"
 #include "fork.h"
+#include "hugetlb.h"
 #include "mapping.h"
 #include "options.h"
+#include "page.h"
 #include "reclaim.h"
 #include "remote.h"
 #include "run.h"
@@ -37,8 +39,12 @@ static void heap_init(void) {
     lock_drop(&heap_start_lock);
 }
 
+static bool heap_ready(void) {
+    return likely(atomic_load_explicit(&heap_state, memory_order_acquire) == HEAP_READY);
+}
+
 static struct owner *heap_owner(void) {
-    if (unlikely(atomic_load_explicit(&heap_state, memory_order_acquire) != HEAP_READY)) {
+    if (!heap_ready()) {
         heap_init();
     }
     return owner_get();
@@ -47,6 +53,7 @@ static struct owner *heap_owner(void) {
 /* What must wait until the C library is up: registering fork handlers may allocate. */
 __attribute__((constructor(101))) static void heap_start(void) {
     heap_owner();
+    hugetlb_start();
     fork_init();
 }
 
@@ -57,6 +64,7 @@ static void heap_decay(struct owner *owner) {
     }
     owner->decayed_at = now;
     run_cache_flush(owner);
+    page_cache_flush(owner);
     zone_decay(now);
     mapping_decay(now);
 }
@@ -87,13 +95,23 @@ static struct owner *heap_tick(struct owner *owner) {
     return zone_node_count() > 1 ? heap_check_node(owner) : owner;
 }
 
+struct owner *heap_enter(void) {
+    struct owner *owner = heap_owner();
+    return likely(owner != NULL) ? heap_tick(owner) : NULL;
+}
+
+bool heap_enter_nowait(struct owner **owner) {
+    *owner = owner_have();
+    return heap_ready();
+}
+
 static void *no_memory(void) {
     errno = ENOMEM;
     return NULL;
 }
 
 /* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
-static bool reclaim(void) {
+bool heap_reclaim(void) {
     zone_note_scarce();
     return mapping_trim() + zone_unmap_free() > 0;
 }
@@ -131,12 +149,9 @@ static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
 
 /* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
 static void *allocate(size_t bytes, size_t align, bool zero) {
-    struct owner *owner = heap_owner();
-    if (likely(owner != NULL)) {
-        owner = heap_tick(owner);
-    }
+    struct owner *owner = heap_enter();
     void *p = route(owner, bytes, align, zero);
-    if (unlikely(!p) && reclaim()) {
+    if (unlikely(!p) && heap_reclaim()) {
         p = route(owner, bytes, align, zero);
     }
     if (unlikely(!p)) {
@@ -152,7 +167,10 @@ void *heap_malloc_slow(size_t bytes) {
 /* Not an object of ours: what is wrong with P? Does not return unless P is NULL. */
 static void free_of_nothing(void *p, uint32_t kind) {
     if (p) {
-        bool freed = kind == TAG_FREED || kind == TAG_RUN_CACHED;
+        if (kind == TAG_BLOCK) {
+            fault_pointer("free of a block of pages, which slabmalloc_free_pages frees", p);
+        }
+        bool freed = kind == TAG_FREED || kind == TAG_RUN_CACHED || kind == TAG_BLOCK_CACHED;
         fault_pointer(freed ? "double free" : "free of a pointer that was not allocated here", p);
     }
 }
@@ -184,10 +202,7 @@ void heap_free_slow(void *p) {
         free_of_nothing(p, tag);
         return;
     }
-    owner = heap_owner();
-    if (likely(owner != NULL)) {
-        owner = heap_tick(owner);
-    }
+    owner = heap_enter();
     if (object) {
         free_object(owner, tag, p);
         return;
@@ -276,6 +291,7 @@ bool heap_trim(void) {
     struct owner *owner = heap_owner();
     if (owner) {
         run_cache_flush(owner);
+        page_cache_flush(owner);
         remote_flush(owner);
         magazine_flush(owner, false);
     }

@@ -44,6 +44,16 @@ void *heap_aligned(size_t align, size_t bytes);
 /* Bytes that may be used at P, which must be live; 0 for NULL. */
 size_t heap_usable(const void *p);
 
+/* For slow calls that are no part of the heap: this thread's owner, after the work that rides on slow calls. NULL: the
+ * thread has none. */
+struct owner *heap_enter(void);
+
+/* As heap_enter, without any work; false: the process has made no slow call yet, and nothing here may be used. */
+bool heap_enter_nowait(struct owner **owner);
+
+/* The kernel refuses memory: gives up what is kept for reuse. False: there was nothing. */
+bool heap_reclaim(void);
+
 /* Gives free memory back to the kernel; true: some was given back. */
 bool heap_trim(void);
 

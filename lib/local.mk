@@ -5,10 +5,12 @@ noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
 libslabcore_la_SOURCES = \
 	lib/api.c \
+	lib/api_pages.c \
 	lib/background.c lib/background.h \
 	lib/base.h \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
+	lib/contig.c lib/contig.h \
 	lib/dma.c lib/dma.h \
 	lib/dma_api.c \
 	lib/dma_map.c \
@@ -18,14 +20,17 @@ libslabcore_la_SOURCES = \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
 	lib/heap.c lib/heap.h \
+	lib/hugetlb.c lib/hugetlb.h \
 	lib/lock.c lib/lock.h \
 	lib/magazine.c lib/magazine.h \
 	lib/mapping.c lib/mapping.h \
 	lib/meta.c lib/meta.h \
 	lib/options.c lib/options.h \
 	lib/owner.c lib/owner.h \
+	lib/page.c lib/page.h \
 	lib/pageblock.c lib/pageblock.h \
 	lib/pagemap.c lib/pagemap.h \
+	lib/place.c lib/place.h \
 	lib/program.c lib/program.h \
 	lib/reclaim.c lib/reclaim.h \
 	lib/region.c lib/region.h \
@@ -36,9 +41,11 @@ libslabcore_la_SOURCES = \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
 	lib/thread.c lib/thread.h \
-	lib/zone.c lib/zone.h
+	lib/zone.c lib/zone.h \
+	lib/zone_purge.c \
+	lib/zonelist.c lib/zonelist.h
 
-pkginclude_HEADERS = lib/slabmalloc/slabmalloc.h lib/slabmalloc/dma.h
+pkginclude_HEADERS = lib/slabmalloc/dma.h lib/slabmalloc/pages.h lib/slabmalloc/slabmalloc.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

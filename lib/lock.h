@@ -38,6 +38,18 @@ static inline bool lock_try(struct lock *lock) {
     return lock_word_change(lock, 0, lock_my_name());
 }
 
+/* For callers that may not sleep: tries for as long as a holder that runs usually needs. */
+#define LOCK_TRIES 256
+
+static inline bool lock_try_awhile(struct lock *lock) {
+    for (unsigned i = 0; i < LOCK_TRIES; i++) {
+        if (lock_try(lock)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* By this thread. */
 static inline bool lock_held(const struct lock *lock) {
     return (atomic_load_explicit(&lock->word, memory_order_relaxed) & ~LOCK_CONTENDED) == lock_my_name();

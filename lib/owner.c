@@ -4,6 +4,7 @@
 
 #include "magazine.h"
 #include "meta.h"
+#include "page.h"
 #include "remote.h"
 #include "run.h"
 #include "sys.h"
@@ -173,6 +174,7 @@ static void announce_all(struct owner *owner) {
 /* The thread that owned it is done with it, and has said that it is leaving. */
 static void owner_release(struct owner *owner) {
     run_cache_flush(owner);
+    page_cache_flush(owner);
     remote_flush(owner);
     if (owner->spare) {
         meta_free(owner->spare, sizeof(struct remote_magazine));
@@ -448,7 +450,7 @@ static const char *check_idle(const struct owner *owner, unsigned node) {
     if (atomic_load_explicit(&owner->state, memory_order_relaxed) != OWNER_IDLE || owner->node != node) {
         return "an owner in a depot is active or of another node";
     }
-    bool empty = !owner->run_cache_pages && !owner->spare;
+    bool empty = !owner->run_cache_pages && !page_cache_pages(owner) && !owner->spare;
     for (unsigned way = 0; way < REMOTE_WAYS; way++) {
         empty = empty && !owner->open[way];
     }
@@ -506,6 +508,7 @@ static void owner_orphan(struct owner *owner) {
         owner->run_cache[i] = 0;
     }
     owner->run_cache_pages = 0;
+    page_cache_forget(owner);
     for (unsigned way = 0; way < REMOTE_WAYS; way++) {
         owner->open[way] = NULL;
     }

@@ -11,7 +11,7 @@
  * destroyed and keep their id, so a tag's owner id always finds one. A thread exits, migrates to another node,
  * or vanishes in a fork child: all three are release and adopt.
  *
- * An idle owner has empty magazines, no open remote magazines, no cached runs. Its slabs wait for the next
+ * An idle owner has empty magazines, no open remote magazines, no cached runs or pages. Its slabs wait for the next
  * thread, or are stolen one at a time by an owner that needs a slab of that class.
  *
  * Locks: one per owner, one per depot (its list), one for the table of owners.
@@ -58,6 +58,7 @@ struct owner_cache {
 
 #define REMOTE_WAYS 8
 struct remote_magazine;
+struct page_cache;
 
 #define RUN_CACHE_SLOTS 8
 
@@ -76,7 +77,8 @@ struct owner {
     size_t sparse_pages;                        /* in slabs that are more than half free, empty ones included */
     uintptr_t run_cache[RUN_CACHE_SLOTS];       /* pfn, 0: free slot; with the lock */
     size_t run_cache_pages;
-    bool run_cache_idle; /* nothing was taken from it since reclaim looked */
+    bool run_cache_idle;           /* nothing was taken from it since reclaim looked */
+    struct page_cache *page_cache; /* made at its first use; written with the lock */
     struct remote_magazine *open[REMOTE_WAYS], *spare;
     uint64_t decayed_at;
     struct owner_cache cache[CLASS_COUNT];

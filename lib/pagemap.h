@@ -45,10 +45,12 @@
 /* Tags of pages that hold no slab object; owner part 0. */
 enum tag_kind {
     TAG_FOREIGN = 0,
-    TAG_RUN = 0xf0,        /* first page of a live page run */
-    TAG_RUN_CACHED = 0xf1, /* first page of a run in an owner's page cache */
-    TAG_MAPPING = 0xf2,    /* first page of a live own mapping */
-    TAG_FREED = 0xf3,      /* first page of a run or mapping that was freed */
+    TAG_RUN = 0xf0,          /* first page of a live page run */
+    TAG_RUN_CACHED = 0xf1,   /* first page of a run in an owner's page cache */
+    TAG_MAPPING = 0xf2,      /* first page of a live own mapping */
+    TAG_FREED = 0xf3,        /* first page of a run, mapping or block that was freed */
+    TAG_BLOCK = 0xf4,        /* first page of a live block of the page allocator */
+    TAG_BLOCK_CACHED = 0xf5, /* first page of a block in an owner's page cache */
 };
 
 enum page_state {
@@ -59,6 +61,8 @@ enum page_state {
     PAGE_RUN,  /* first page of a page run; npages valid */
     PAGE_MAPPING,
     PAGE_ISOLATED, /* first page of a block that is being purged; order and next valid */
+    PAGE_BLOCK,    /* first page of a block of the page allocator; npages valid */
+    PAGE_BLOCK_ON, /* first page of a further pageblock of such a block; the pfn of its first page valid */
 };
 
 /*
@@ -98,6 +102,8 @@ struct block {
     uint16_t longest;                 /* free pages in a row, at most */
     uint8_t zone;                     /* index + 1; 0: the pageblock is not ours; see block_zone */
     uint8_t group;                    /* enum buddy_group of what lives in it */
+    uint8_t pool_shift;               /* pages of 2^pool_shift bytes from the hugetlb pool are behind it; 0: ordinary
+                                         ones. Written before anything of it is handed out */
     bool huge;                        /* advised for huge pages: the first touch populates all of it; see block_huge */
 };
 
@@ -157,6 +163,12 @@ static inline uint32_t pagemap_tag(const void *p) {
     return atomic_load_explicit((_Atomic uint32_t *)(at - sizeof pagemap.foreign), memory_order_relaxed);
 }
 
+/* The tag of PFN, a page that pagemap_cover was called for, from FROM to TO; false: it was another. */
+static inline bool pagemap_change_tag(uintptr_t pfn, uint32_t from, uint32_t to) {
+    _Atomic uint32_t *tag = &pagemap_tags(pfn)[pfn & (LEAF_PAGES - 1)];
+    return atomic_compare_exchange_strong_explicit(tag, &from, to, memory_order_relaxed, memory_order_relaxed);
+}
+
 static inline bool pagemap_known(uintptr_t pfn) {
     return pagemap_tags(pfn) != pagemap.foreign;
 }
@@ -170,6 +182,11 @@ static inline struct leaf *pagemap_leaf(uintptr_t pfn) {
 static inline struct chunk *pagemap_chunk(uintptr_t pfn) {
     return atomic_load_explicit(&pagemap_leaf(pfn)->chunk[(pfn & (LEAF_PAGES - 1)) >> CHUNK_SHIFT],
                                 memory_order_acquire);
+}
+
+/* False: pagemap_page and pagemap_block have nothing for PFN. */
+static inline bool pagemap_has_page(uintptr_t pfn) {
+    return pagemap_known(pfn) && pagemap_chunk(pfn);
 }
 
 static inline struct page *pagemap_page(uintptr_t pfn) {

@@ -1,5 +1,6 @@
 #include "reclaim.h"
 
+#include "page.h"
 #include "region.h"
 #include "remote.h"
 #include "run.h"
@@ -17,8 +18,12 @@ struct held {
 /* The slab's holes that are worth giving back. In an intact huge page they cost that: only if they are half of the
  * slab. */
 static uint64_t holes_worth(const struct slab *slab, bool all) {
+    const struct block *block = pagemap_block(slab->base >> PAGE_SHIFT);
+    if (block->pool_shift) {
+        return 0; /* the hugetlb pool takes no part of a page back */
+    }
     uint64_t holes = slab_holes(slab);
-    bool huge = block_huge(pagemap_block(slab->base >> PAGE_SHIFT));
+    bool huge = block_huge(block);
     return all || !huge || 2 * (unsigned)__builtin_popcountll(holes) >= slab->npages ? holes : 0;
 }
 
@@ -136,6 +141,7 @@ size_t reclaim_slabs(bool all) {
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
         drop_idle_runs(owner, all);
+        page_cache_reclaim(owner, all);
         drop_idle_empties(owner, min_idle);
         total += reclaim_owner(owner, min_idle);
     }

@@ -1,5 +1,7 @@
 #include "region.h"
 
+#include "hugetlb.h"
+#include "options.h"
 #include "pagemap.h"
 #include "sys.h"
 
@@ -72,6 +74,52 @@ struct region region_map(size_t wanted, size_t least, bool huge, unsigned bind) 
     }
 }
 
+static char *map_pool(size_t bytes, unsigned bind) {
+    char *p = hugetlb_map(bytes, options.pool_shift, bind);
+    bool fits = p && !((uintptr_t)p & (BLOCK_BYTES - 1)) && pagemap_cover(pointer_pfn(p), bytes >> PAGE_SHIFT);
+    if (p && !fits) {
+        sys_unmap(p, bytes);
+        return NULL;
+    }
+    return p;
+}
+
+struct region region_map_pool(size_t wanted, size_t least, unsigned bind) {
+    size_t unit = max_size((size_t)1 << options.pool_shift, BLOCK_BYTES);
+    least = round_up(least, unit);
+    for (size_t bytes = round_up(wanted, unit);; bytes = max_size(least, bytes / 2 & ~(unit - 1))) {
+        char *p = map_pool(bytes, bind);
+        if (p) {
+            region_account((ptrdiff_t)bytes);
+            return (struct region){pointer_pfn(p), bytes >> PAGE_SHIFT, false};
+        }
+        if (bytes <= least) {
+            return (struct region){0, 0, false};
+        }
+    }
+}
+
+bool region_lay_pool(void *p, size_t bytes, size_t *laid) {
+    size_t unit = max_size((size_t)1 << options.pool_shift, BLOCK_BYTES);
+    *laid = 0;
+    for (size_t piece = bytes & ~(unit - 1); piece;) {
+        char *pages = hugetlb_map(piece, options.pool_shift, 0);
+        if (!pages) {
+            piece = piece / 2 & ~(unit - 1);
+            continue;
+        }
+        /* Never mapped over P directly: what is refused there would leave a hole for others to map into. */
+        if (!sys_move(pages, piece, piece, (char *)p + *laid)) {
+            sys_unmap(pages, piece);
+            region_account(-(ptrdiff_t)bytes);
+            return false;
+        }
+        *laid += piece;
+        piece = min_size(piece, (bytes - *laid) & ~(unit - 1));
+    }
+    return true;
+}
+
 bool region_unmap(uintptr_t pfn, size_t npages) {
     ptrdiff_t bytes = (ptrdiff_t)(npages << PAGE_SHIFT);
     region_account(-bytes); /* before the addresses can be another's */
@@ -83,5 +131,5 @@ bool region_unmap(uintptr_t pfn, size_t npages) {
 }
 
 bool region_purge(uintptr_t pfn, size_t npages) {
-    return !sys_advise(pfn_pointer(pfn), npages << PAGE_SHIFT, SYS_DONTNEED);
+    return !pagemap_block(pfn)->pool_shift && !sys_advise(pfn_pointer(pfn), npages << PAGE_SHIFT, SYS_DONTNEED);
 }

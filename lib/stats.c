@@ -5,6 +5,7 @@
 #include "magazine.h"
 #include "mapping.h"
 #include "meta.h"
+#include "page.h"
 #include "region.h"
 #include "zone.h"
 
@@ -29,6 +30,7 @@ static void add_owner(struct slabmalloc_stats *stats, struct owner *owner) {
         add_class(stats, owner, class);
     }
     stats->run_cached_bytes += counter_read(&owner->run_cache_pages) << PAGE_SHIFT;
+    stats->page_cached_bytes += page_cache_pages(owner) << PAGE_SHIFT;
     stats->owners_active += owner_active(owner);
     stats->lock_waits += owner->lock->waits;
     owner_unlock(owner);
@@ -59,8 +61,10 @@ void stats_gather(struct slabmalloc_stats *stats) {
     stats->mapping_cached_bytes = mappings.cached_bytes;
     stats->metadata_bytes = meta_mapped();
     size_t zone_out = stats->zone_bytes - stats->zone_free_bytes;
-    size_t not_runs = stats->slab_bytes + stats->run_cached_bytes;
+    size_t pages_out = page_pages_out() << PAGE_SHIFT;
+    stats->page_bytes = pages_out - min_size(stats->page_cached_bytes, pages_out);
+    size_t not_runs = stats->slab_bytes + stats->run_cached_bytes + pages_out;
     stats->run_bytes = zone_out > not_runs ? zone_out - not_runs : 0;
-    stats->used_bytes = stats->slab_used_bytes + stats->run_bytes + stats->mapping_bytes;
+    stats->used_bytes = stats->slab_used_bytes + stats->run_bytes + stats->mapping_bytes + stats->page_bytes;
     stats->mapped_bytes = region_footprint();
 }

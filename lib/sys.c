@@ -3,6 +3,11 @@
 #endif
 #include "sys.h"
 
+#ifdef HAVE_HUGETLBFS
+#include <dlfcn.h>
+#include <hugetlbfs.h>
+#include <stdlib.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -72,6 +77,58 @@ int sys_map_huge(void *hint, size_t bytes, unsigned shift, bool shared, void **a
     *address = p;
     return result;
 }
+
+#ifdef HAVE_HUGETLBFS
+static void *(*get_huge_pages_there)(size_t bytes, ghp_t flags);
+
+/* With its default, an empty pool is a line on stderr each time. Whoever wants to read them says so. */
+static void *open_silently(void) {
+    bool said = getenv("HUGETLB_VERBOSE");
+    if (!said) {
+        setenv("HUGETLB_VERBOSE", "0", 0);
+    }
+    void *library = dlopen("libhugetlbfs.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!said) {
+        unsetenv("HUGETLB_VERBOSE");
+    }
+    return library;
+}
+
+size_t sys_hugetlbfs_open(void) {
+    if (fault_due(SYS_HUGE)) {
+        return 0;
+    }
+    int saved = errno;
+    void *library = open_silently();
+    long (*page_bytes)(void) = NULL;
+    if (library) {
+        *(void **)&page_bytes = dlsym(library, "gethugepagesize");
+        *(void **)&get_huge_pages_there = dlsym(library, "get_huge_pages");
+    }
+    long bytes = page_bytes && get_huge_pages_there ? page_bytes() : 0;
+    errno = saved;
+    return bytes > 0 ? (size_t)bytes : 0;
+}
+
+void *sys_hugetlbfs_get(size_t bytes) {
+    if (fault_due(SYS_HUGE)) {
+        return NULL;
+    }
+    int saved = errno;
+    void *p = get_huge_pages_there(bytes, GHP_DEFAULT);
+    errno = saved;
+    return p;
+}
+#else
+size_t sys_hugetlbfs_open(void) {
+    return 0;
+}
+
+void *sys_hugetlbfs_get(size_t bytes) {
+    (void)bytes;
+    return NULL;
+}
+#endif
 
 int sys_unmap(void *address, size_t bytes) {
     if (fault_due(SYS_UNMAP)) {

@@ -48,6 +48,12 @@ void *sys_map_shared(void *hint, size_t bytes);
  * -ENOMEM: the pool has not as many; anything else: no such pages here. */
 int sys_map_huge(void *hint, size_t bytes, unsigned shift, bool shared, void **address);
 
+/* Loads libhugetlbfs; returns its page size in bytes, 0: there is none. Takes the loader's lock and allocates. */
+size_t sys_hugetlbfs_open(void);
+
+/* Its get_huge_pages. */
+void *sys_hugetlbfs_get(size_t bytes);
+
 int sys_unmap(void *address, size_t bytes);
 
 /* mremap: grows a mapping in place. -ENOMEM: no room there; anything else: mremap cannot be used on this memory. */

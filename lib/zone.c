@@ -1,5 +1,6 @@
 #include "zone.h"
 
+#include "contig.h"
 #include "options.h"
 #include "pagemap.h"
 #include "region.h"
@@ -11,22 +12,8 @@
 #define REGION_SMALL (2 * BLOCK_BYTES)
 #define REGION_HUGE (16 * BLOCK_BYTES)
 
-/* A decay step leaves this much alone: giving it back would save little and cost page faults. */
-#define DECAY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-
-/* Blocks smaller than this are left to malloc_trim: a system call each would cost more than it frees. */
-#define DECAY_MIN_ORDER 4
-
-/* See purge_min_order. */
-#define HUGE_SHARE 16
-
-/* See dirty_allowance. */
-#define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-#define DIRTY_SHARE 16
-#define SHED_MIN_ORDER 4
-
-/* A purge gives up after this many refusals. */
-#define REFUSALS_MAX 64
+/* A page of the hugetlb pool is resident at once, so a small heap takes few at a time; each region is a map area. */
+#define POOL_LARGE (32 * BLOCK_BYTES)
 
 /* Free pageblocks a zone keeps once address space was scarce. */
 #define SCARCE_KEEP 2
@@ -40,16 +27,6 @@ static struct {
     uint64_t nodes;  /* bit n: node n may be used */
 } zones;
 
-/* Which kinds serve a request of a kind, most preferred first. DMA serves only those that ask for it. */
-static const struct {
-    unsigned nkinds;
-    enum zone_kind kind[2];
-} zonelists[ZONE_KINDS] = {
-    [ZONE_DMA] = {1, {ZONE_DMA}},
-    [ZONE_NORMAL] = {2, {ZONE_NORMAL, ZONE_HIGHMEM}},
-    [ZONE_HIGHMEM] = {2, {ZONE_HIGHMEM, ZONE_NORMAL}},
-};
-
 void zone_init(void) {
     zones.nodes = sys_nodes();
     zones.nnodes = (unsigned)__builtin_popcountll(zones.nodes);
@@ -60,12 +37,23 @@ void zone_init(void) {
             zone->index = (uint8_t)i;
             zone->node = i / ZONE_KINDS;
             zone->kind = i % ZONE_KINDS;
+            zone->marks = (struct zone_marks){.low = ZONE_LOW_PAGES,
+                                              .high = ZONE_HIGH_AUTO,
+                                              .reserve_ratio = zone->kind == ZONE_DMA ? ZONE_DMA_RESERVE_RATIO : 0};
         }
     }
 }
 
 unsigned zone_node_count(void) {
     return zones.nnodes;
+}
+
+unsigned zone_first_node(void) {
+    return (unsigned)__builtin_ctzll(zones.nodes);
+}
+
+struct zone *zone_find(unsigned node, enum zone_kind kind) {
+    return node < NODES_MAX && zones.nodes >> node & 1 ? &zones.zone[node * ZONE_KINDS + kind] : NULL;
 }
 
 struct zone *zone_of(uintptr_t pfn) {
@@ -100,10 +88,27 @@ bool zone_wants_huge(void) {
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
 }
 
-static bool zone_grow(struct zone *zone) {
+/* What is behind a zone's memory follows from its kind and the options. */
+static struct region region_for(const struct zone *zone, size_t least, uint8_t *pool_shift) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
-    struct region region =
-        region_map(huge ? REGION_HUGE : REGION_SMALL, REGION_LEAST, huge, zones.nnodes > 1 ? zone->node + 1 : 0);
+    *pool_shift = zone->kind == ZONE_NORMAL ? options.pool_shift : 0;
+    if (*pool_shift) {
+        bool large = counter_read(&zone->mapped_pages) << PAGE_SHIFT >= POOL_LARGE;
+        struct region region =
+            region_map_pool(large ? REGION_HUGE : REGION_SMALL, least, zones.nnodes > 1 ? zone->node + 1 : 0);
+        if (region.npages) {
+            return region;
+        }
+    }
+    *pool_shift = 0;
+    return region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge,
+                      zones.nnodes > 1 ? zone->node + 1 : 0);
+}
+
+/* By a region with NPAGES pages in a row. */
+static bool zone_grow(struct zone *zone, size_t npages) {
+    uint8_t pool_shift;
+    struct region region = region_for(zone, round_up(npages, BLOCK_PAGES) << PAGE_SHIFT, &pool_shift);
     if (!region.npages) {
         return false;
     }
@@ -112,6 +117,7 @@ static bool zone_grow(struct zone *zone) {
         struct block *block = pagemap_block(region.pfn + i);
         block_set_zone(block, zone->index + 1u);
         block_set_huge(block, region.huge);
+        block->pool_shift = pool_shift;
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
     counter_add(&zone->mapped_pages, region.npages);
@@ -120,200 +126,89 @@ static bool zone_grow(struct zone *zone) {
     return true;
 }
 
-/* A block on its way out of memory. Its struct page belongs to the list of isolated blocks meanwhile. */
-struct isolated {
-    uintptr_t pfn; /* 0: none */
-    size_t npages, ndirty;
-};
-
-static struct isolated isolated_at(uintptr_t pfn) {
-    const struct page *page = pagemap_page(pfn);
-    return (struct isolated){.pfn = pfn, .npages = (size_t)1 << page->order, .ndirty = page->extra};
+size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind) {
+    size_t above = 0;
+    for (unsigned k = zone->kind + 1; k <= kind; k++) {
+        above += counter_read(&zones.zone[zone->node * ZONE_KINDS + k].mapped_pages);
+    }
+    size_t ratio = counter_read(&zone->marks.reserve_ratio);
+    return ratio ? above / ratio : 0;
 }
 
-/* Takes a dirty block out for purging; it is nobody else's until isolate_end. */
-static struct isolated isolate(struct zone *zone, unsigned min_order) {
-    struct isolated out = {0};
-    unsigned order;
+/* With the lock: what must stay free allows it. */
+static bool may_take(const struct zone *zone, const struct zone_request *request) {
+    size_t keep = request->nowait ? 0 : zone->marks.min;
+    if (unlikely(request->kind > zone->kind)) {
+        keep += zone_lowmem_reserve(zone, request->kind);
+    }
+    return likely(!keep) || zone->buddy.free_pages >= request->npages + keep;
+}
+
+static bool zone_lock(struct zone *zone, bool nowait) {
+    if (unlikely(nowait)) {
+        return lock_try_awhile(&zone->lock);
+    }
     lock_take(&zone->lock);
-    uintptr_t pfn = buddy_take_dirty(&zone->buddy, min_order, &order);
-    if (pfn) {
-        struct page *page = pagemap_page(pfn);
-        page->state = PAGE_ISOLATED;
-        page->link = zone->isolated;
-        zone->isolated = pfn;
-        out = isolated_at(pfn);
-        zone->isolated_pages += out.npages;
-    }
-    lock_drop(&zone->lock);
-    return out;
+    return true;
 }
 
-/* With the lock. The list is short: at most what the threads now purging hold. */
-static void isolated_remove(struct zone *zone, struct isolated block) {
-    struct page *page = pagemap_page(block.pfn);
-    if (zone->isolated == block.pfn) {
-        zone->isolated = page->link;
-    } else {
-        struct page *at = pagemap_page(zone->isolated);
-        while (at->link != block.pfn) {
-            at = pagemap_page(at->link);
-        }
-        at->link = page->link;
+static uintptr_t take_pages(struct zone *zone, const struct zone_request *request) {
+    if (unlikely(request->npages > BLOCK_PAGES)) {
+        return contig_take(zone, request->npages, request->group);
     }
-    page->state = PAGE_BODY;
-    zone->isolated_pages -= block.npages;
+    return buddy_alloc(&zone->buddy, request->npages, request->align_order, request->group);
 }
 
-static void isolate_end(struct zone *zone, struct isolated block, bool purged) {
-    lock_take(&zone->lock);
-    isolated_remove(zone, block);
-    if (purged) {
-        buddy_mark_fresh(block.pfn, block.npages);
-        zone->purged_pages += block.ndirty;
+static uintptr_t zone_take(struct zone *zone, const struct zone_request *request, bool first) {
+    if (!zone_lock(zone, request->nowait)) {
+        return 0;
     }
-    buddy_free(&zone->buddy, block.pfn, block.npages, 0);
-    zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
-    lock_drop(&zone->lock);
-}
-
-void zone_fork_child(void) {
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        while (zone->isolated) {
-            isolate_end(zone, isolated_at(zone->isolated), false);
-        }
-    }
-}
-
-void zone_break_huge(uintptr_t pfn) {
-    struct block *block = pagemap_block(pfn);
-    if (block_huge(block)) {
-        sys_advise(pfn_pointer(pfn & ~(BLOCK_PAGES - 1)), BLOCK_BYTES, SYS_NOHUGEPAGE);
-        block_set_huge(block, false);
-    }
-}
-
-/* The memory of an isolated block goes back. */
-static bool purge_block(struct isolated block) {
-    if (block.npages < BLOCK_PAGES) {
-        zone_break_huge(block.pfn);
-    }
-    return region_purge(block.pfn, block.npages);
-}
-
-/* Purges until KEEP_PAGES dirty pages are left. A block the kernel refuses to take (locked by the program) stays
- * isolated until the end, so that it does not stand before the others. Returns the dirty pages given back. */
-static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_order) {
-    struct isolated refused[REFUSALS_MAX];
-    size_t total = 0, nrefused = 0;
-    region_purging = true;
-    while (counter_read(&zone->buddy.dirty_pages) > keep_pages && nrefused < REFUSALS_MAX) {
-        struct isolated block = isolate(zone, min_order);
-        if (!block.pfn) {
-            break;
-        }
-        if (purge_block(block)) {
-            total += block.ndirty;
-            isolate_end(zone, block, true);
-        } else {
-            refused[nrefused++] = block;
-        }
-    }
-    while (nrefused) {
-        isolate_end(zone, refused[--nrefused], false);
-    }
-    region_purging = false;
-    return total;
-}
-
-/* The least order to purge: the USUAL one; in a heap of huge pages whole ones only, unless so much is free that the
- * huge pages around smaller blocks are no great loss. */
-static unsigned purge_min_order(const struct zone *zone, unsigned usual) {
-    size_t mapped = counter_read(&zone->mapped_pages), used = mapped - counter_read(&zone->buddy.free_pages);
-    bool huge = options.hugepages && mapped << PAGE_SHIFT >= options.huge_threshold;
-    return huge && counter_read(&zone->buddy.dirty_pages) < used / HUGE_SHARE ? MAX_ORDER : usual;
-}
-
-/* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
-static size_t dirty_allowance(const struct zone *zone) {
-    return DIRTY_FLOOR_PAGES +
-           (counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages)) / DIRTY_SHARE;
-}
-
-/* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
-static size_t resident_pages(void) {
-    size_t fresh = 0;
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        size_t all = counter_read(&zone->buddy.free_pages), dirty = counter_read(&zone->buddy.dirty_pages);
-        fresh += all - min_size(dirty, all);
-    }
-    size_t mapped = region_footprint() >> PAGE_SHIFT;
-    return mapped - min_size(fresh, mapped);
-}
-
-void zone_shed(size_t npages) {
-    static _Atomic size_t peak;
-    size_t now = resident_pages(), before = atomic_load_explicit(&peak, memory_order_relaxed);
-    if (now <= before || options.decay_ms < 0) {
-        return;
-    }
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = dirty_allowance(zone);
-        if (dirty > allowance) {
-            purge_down_to(zone, max_size(allowance, dirty - min_size(dirty, npages)),
-                          purge_min_order(zone, SHED_MIN_ORDER));
-        }
-    }
-    now = resident_pages();
-    if (now > before) {
-        atomic_store_explicit(&peak, now, memory_order_relaxed);
-    }
-}
-
-static uintptr_t zone_take(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
-    lock_take(&zone->lock);
     size_t before = zone->buddy.fresh_taken;
-    uintptr_t pfn = buddy_alloc(&zone->buddy, npages, align_order, group);
+    uintptr_t pfn = may_take(zone, request) ? take_pages(zone, request) : 0;
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
     zone->allocs += pfn != 0;
+    zone->fallbacks += pfn && !first;
     size_t grown = zone->buddy.fresh_taken - before;
     lock_drop(&zone->lock);
-    if (grown) {
+    if (grown && !request->nowait) {
         zone_shed(grown);
     }
     return pfn;
 }
 
-static uintptr_t zone_take_or_grow(struct zone *zone, enum buddy_group group, size_t npages, unsigned align_order) {
-    uintptr_t pfn = zone_take(zone, group, npages, align_order);
+uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool first) {
+    uintptr_t pfn = zone_take(zone, request, first);
+    /* DMA memory is dear: it grows for those that asked for it. */
+    bool may_grow = !request->nowait && (zone->kind != ZONE_DMA || request->kind == ZONE_DMA);
     /* Another thread may empty a new region first; it got the memory, so trying again ends. */
-    while (!pfn && zone_grow(zone)) {
-        pfn = zone_take(zone, group, npages, align_order);
+    while (!pfn && may_grow && zone_grow(zone, request->npages)) {
+        pfn = zone_take(zone, request, first);
     }
     return pfn;
 }
 
-uintptr_t zone_alloc(unsigned node, enum zone_kind kind, enum buddy_group group, size_t npages, unsigned align_order) {
-    ASSERT(npages && npages <= BLOCK_PAGES && align_order <= MAX_ORDER);
-    for (unsigned i = 0; i < NODES_MAX; i++) {
-        unsigned at = (node + i) % NODES_MAX;
-        for (unsigned k = 0; zones.nodes >> at & 1 && k < zonelists[kind].nkinds; k++) {
-            struct zone *zone = &zones.zone[at * ZONE_KINDS + zonelists[kind].kind[k]];
-            uintptr_t pfn = zone_take_or_grow(zone, group, npages, align_order);
-            if (pfn) {
-                return pfn;
-            }
-        }
+void zone_note_miss(struct zone *zone, bool nowait) {
+    if (zone_lock(zone, nowait)) {
+        zone->misses++;
+        lock_drop(&zone->lock);
     }
-    return 0;
 }
 
-uintptr_t zone_alloc_fit(unsigned node, enum zone_kind kind, enum buddy_group group, size_t *npages, size_t least) {
-    struct zone *zone = &zones.zone[node * ZONE_KINDS + kind];
+struct zone_marks zone_marks(struct zone *zone) {
     lock_take(&zone->lock);
-    *npages = buddy_fit(&zone->buddy, *npages, least, group);
+    struct zone_marks marks = zone->marks;
     lock_drop(&zone->lock);
-    return zone_alloc(node, kind, group, *npages, 0);
+    return marks;
+}
+
+void zone_set_marks(struct zone *zone, struct zone_marks marks) {
+    lock_take(&zone->lock);
+    counter_set(&zone->marks.min, marks.min);
+    counter_set(&zone->marks.low, marks.low);
+    counter_set(&zone->marks.high, marks.high);
+    counter_set(&zone->marks.reserve_ratio, marks.reserve_ratio);
+    lock_drop(&zone->lock);
+    zone_keep_below_high(zone);
 }
 
 bool zone_extend(uintptr_t pfn, size_t npages) {
@@ -327,18 +222,6 @@ bool zone_extend(uintptr_t pfn, size_t npages) {
     return done;
 }
 
-size_t zone_purge(struct zone *zone, size_t keep_pages) {
-    return purge_down_to(zone, keep_pages, 0);
-}
-
-size_t zone_trim(void) {
-    size_t total = 0;
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        total += zone_purge(zone, 0);
-    }
-    return total;
-}
-
 /* With the lock: takes a free pageblock out, and the one it shares 4 MiB with if that is free too. Returns how many. */
 static size_t take_out(struct zone *zone, uintptr_t *pfn) {
     *pfn = buddy_remove_block(&zone->buddy);
@@ -346,9 +229,17 @@ static size_t take_out(struct zone *zone, uintptr_t *pfn) {
         return 0;
     }
     uintptr_t mate = *pfn ^ BLOCK_PAGES;
-    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && buddy_remove_this(&zone->buddy, mate);
+    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && !pagemap_block(mate)->pool_shift &&
+                buddy_remove_this(&zone->buddy, mate);
     *pfn = both ? min_size(*pfn, mate) : *pfn;
     return both ? 2 : 1;
+}
+
+/* With the lock: takes a free page of the hugetlb pool out. Returns how many pageblocks it is. */
+static size_t take_out_pool(struct zone *zone, uintptr_t *pfn) {
+    size_t nblocks = 0;
+    *pfn = buddy_remove_pool(&zone->buddy, &nblocks);
+    return *pfn ? nblocks : 0;
 }
 
 static void set_zone(struct zone *zone, uintptr_t pfn, size_t nblocks, unsigned index) {
@@ -359,10 +250,10 @@ static void set_zone(struct zone *zone, uintptr_t pfn, size_t nblocks, unsigned 
 }
 
 /* Free pageblocks leave the zone, or come back if the kernel refuses. Returns the pages unmapped. */
-static size_t unmap_some(struct zone *zone) {
+static size_t unmap_some(struct zone *zone, size_t (*take)(struct zone *zone, uintptr_t *pfn)) {
     uintptr_t pfn;
     lock_take(&zone->lock);
-    size_t nblocks = take_out(zone, &pfn);
+    size_t nblocks = take(zone, &pfn);
     if (nblocks) {
         set_zone(zone, pfn, nblocks, 0);
     }
@@ -383,11 +274,20 @@ static size_t unmap_some(struct zone *zone) {
     return 0;
 }
 
+size_t zone_return_pool(struct zone *zone, size_t keep_pages) {
+    size_t total = 0, npages = 1;
+    while (npages && counter_read(&zone->buddy.pool_pages) > keep_pages) {
+        npages = unmap_some(zone, take_out_pool);
+        total += npages;
+    }
+    return total;
+}
+
 /* Where the kernel once refused memory, the program's own mappings need the addresses too: its threads' stacks, say. */
 static void relieve(struct zone *zone) {
     if (unlikely(atomic_load_explicit(&scarce, memory_order_relaxed)) &&
         counter_read(&zone->buddy.area[MAX_ORDER].nr_free) > SCARCE_KEEP) {
-        unmap_some(zone);
+        unmap_some(zone, take_out);
     }
 }
 
@@ -397,6 +297,7 @@ void zone_free(uintptr_t pfn, size_t npages, size_t ntouched) {
     buddy_free(&zone->buddy, pfn, npages, ntouched);
     lock_drop(&zone->lock);
     relieve(zone);
+    zone_keep_below_high(zone);
 }
 
 void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
@@ -406,6 +307,7 @@ void zone_free_mask(uintptr_t pfn, size_t npages, uint64_t touched) {
     buddy_free(&zone->buddy, pfn, npages, 0);
     lock_drop(&zone->lock);
     relieve(zone);
+    zone_keep_below_high(zone);
 }
 
 void zone_note_scarce(void) {
@@ -415,58 +317,10 @@ void zone_note_scarce(void) {
 size_t zone_unmap_free(void) {
     size_t total = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        for (size_t npages; (npages = unmap_some(zone));) {
+        for (size_t npages; (npages = unmap_some(zone, take_out));) {
             total += npages;
         }
-    }
-    return total;
-}
-
-size_t zone_dirty_pages(void) {
-    size_t dirty = 0;
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        dirty += counter_read(&zone->buddy.dirty_pages);
-    }
-    return dirty;
-}
-
-/* Ends an interval: the dirty pages there are, and in *IDLE how many there were at least. */
-static size_t decay_step(struct zone *zone, size_t *idle) {
-    lock_take(&zone->lock);
-    size_t dirty = zone->buddy.dirty_pages;
-    *idle = min_size(zone->dirty_low, dirty);
-    zone->dirty_low = dirty;
-    lock_drop(&zone->lock);
-    return dirty;
-}
-
-void zone_decay(uint64_t now_ms) {
-    if (options.decay_ms < 0) {
-        return;
-    }
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        uint64_t due = atomic_load_explicit(&zone->decay_at, memory_order_relaxed);
-        if (now_ms < due ||
-            !atomic_compare_exchange_strong_explicit(&zone->decay_at, &due, now_ms + (uint64_t)options.decay_ms,
-                                                     memory_order_relaxed, memory_order_relaxed)) {
-            continue;
-        }
-        size_t idle, dirty = decay_step(zone, &idle);
-        if (options.decay_ms == 0) {
-            purge_down_to(zone, 0, 0);
-        } else if (idle > DECAY_FLOOR_PAGES) {
-            purge_down_to(zone, dirty - idle / 2, purge_min_order(zone, DECAY_MIN_ORDER));
-        }
-    }
-}
-
-size_t zone_decay_all(void) {
-    size_t total = 0;
-    for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        size_t idle, dirty = decay_step(zone, &idle);
-        if (idle > DECAY_FLOOR_PAGES) {
-            total += purge_down_to(zone, dirty - idle, purge_min_order(zone, 0));
-        }
+        total += zone_return_pool(zone, 0);
     }
     return total;
 }

@@ -13,6 +13,12 @@
  * whole interval. On a thread's slow path half of them go back to the kernel, on the background thread all, largest
  * blocks first, taken out of the lists (isolated) and purged without the lock.
  *
+ * Watermarks (struct slabmalloc_watermarks in pages.h): min keeps free pages for requests that may not wait, low and
+ * high say where decay ends and where purging begins. lowmem_reserve keeps pages of a zone from requests for a higher
+ * kind. By default they change nothing but what requests for another kind get from DMA.
+ *
+ * zone.c has the zones and how they grow, zonelist.c the walk, zone_purge.c what gives memory back.
+ *
  * Lock: one per zone.
  */
 #ifndef SLABMALLOC_ZONE_H
@@ -27,11 +33,27 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 #define NODES_MAX 64
 #define ZONES_MAX (NODES_MAX * ZONE_KINDS)
 
+/* A decay step leaves this much alone: giving it back would save little and cost page faults. */
+#define ZONE_LOW_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
+
+/* high as the library computes it: zone_high. */
+#define ZONE_HIGH_AUTO SIZE_MAX
+
+/* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
+#define ZONE_DMA_RESERVE_RATIO 256
+
+/* In pages. Written with the lock, all at once. */
+struct zone_marks {
+    size_t min, low, high; /* see counter_read */
+    size_t reserve_ratio;  /* 0: none */
+};
+
 struct zone {
     struct lock lock;
     uint8_t index; /* node * ZONE_KINDS + kind */
     enum zone_kind kind;
     unsigned node;
+    struct zone_marks marks;
     struct buddy buddy;
     size_t mapped_pages;
     uintptr_t isolated;        /* pfn of blocks taken out for purging at this moment, linked; 0: none */
@@ -40,12 +62,48 @@ struct zone {
     _Atomic uint64_t decay_at; /* ms */
     size_t grown;              /* regions it got so far: see counter_read */
     uint64_t allocs, purged_pages;
+    uint64_t fallbacks; /* of allocs: another zone was asked first */
+    uint64_t misses;    /* requests that it was asked for first and did not serve */
+};
+
+/* What is asked of a zonelist. */
+struct zone_request {
+    enum zone_kind kind; /* wanted first */
+    enum buddy_group group;
+    size_t npages; /* more than BLOCK_PAGES: adjacent pageblocks, and align_order is MAX_ORDER */
+    unsigned align_order;
+    bool nowait;    /* no system call, no waiting for a lock; may go below the watermark min */
+    bool this_node; /* no other node */
 };
 
 /* Finds the nodes. Once, before anything else here. */
 void zone_init(void);
 
 unsigned zone_node_count(void);
+
+unsigned zone_first_node(void);
+
+/* NULL: this process may not use NODE. */
+struct zone *zone_find(unsigned node, enum zone_kind kind);
+
+/* What REQUEST asks for from ZONE alone, which grows if it must and may; FIRST: it is the first of its list. 0: no
+ * memory, or less than the watermark and the reserve leave. Fresh bits are as in buddy_alloc. */
+uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool first);
+
+/* ZONE was asked first and did not serve. */
+void zone_note_miss(struct zone *zone, bool nowait);
+
+/* Pages of ZONE that a request for KIND leaves free. */
+size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind);
+
+struct zone_marks zone_marks(struct zone *zone);
+void zone_set_marks(struct zone *zone, struct zone_marks marks);
+
+/* The watermark high that is in force now. */
+size_t zone_high(const struct zone *zone);
+
+/* More is resident and free than the program set as high: purges down to low. */
+void zone_keep_below_high(struct zone *zone);
 
 /* NPAGES (1..BLOCK_PAGES) pages aligned to 2^align_order pages, from the zonelist of (NODE, KIND). 0: no memory.
  * Fresh bits are as in buddy_alloc. */
@@ -83,7 +141,7 @@ void zone_decay(uint64_t now_ms);
 /* One decay step for every zone that gives back all that was of no use since the last one. Returns the pages. */
 size_t zone_decay_all(void);
 
-/* Free pages that may be resident, in all zones: an estimate, without locks. */
+/* Free pages that may be resident and can be given back, in all zones: an estimate, without locks. */
 size_t zone_dirty_pages(void);
 
 /* Part of the pageblock of PFN is about to be purged: the kernel shall not make it a huge page again. By a thread that
@@ -98,6 +156,9 @@ size_t zone_trim(void);
 
 /* Unmaps free pageblocks, and gives back what their tables took. Returns the pages unmapped. */
 size_t zone_unmap_free(void);
+
+/* Unmaps free pages of the hugetlb pool until at most KEEP_PAGES are left: others can have them. Returns how many. */
+size_t zone_return_pool(struct zone *zone, size_t keep_pages);
 
 /* The kernel refused memory (RLIMIT_AS, overcommit): from now on zones keep few free pageblocks mapped. */
 void zone_note_scarce(void);

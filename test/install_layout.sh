@@ -31,7 +31,7 @@ base=$root/opt/slab
 libdir=$(cd "$base" 2>/dev/null && find . -name libslabmalloc.so -printf '%h\n' | sed 's,^\./,,')
 for file in bin/slabmalloc "$libdir/libslabmalloc.so" "$libdir/libslabmalloc.so.0" \
 	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h \
-	include/slabmalloc/dma.h; do
+	include/slabmalloc/dma.h include/slabmalloc/pages.h; do
 	check "$file is installed" test -s "$base/$file"
 done
 check "no private header is installed" \
@@ -40,6 +40,7 @@ check "no private header is installed" \
 export PKG_CONFIG_PATH=$base/$libdir/pkgconfig
 flags() { "$PKG_CONFIG" --define-variable=prefix="$base" "$@" slabmalloc; }
 cat >"$root/use.c" <<'C'
+#include <slabmalloc/pages.h>
 #include <slabmalloc/slabmalloc.h>
 #include <stdlib.h>
 int main(void) { void *p = malloc(100); free(p); return !p; }

@@ -16,6 +16,7 @@ unit_tests = \
 	test/unit/test_fork \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
+	test/unit/test_hugetlb \
 	test/unit/test_inject \
 	test/unit/test_limits \
 	test/unit/test_lock \
@@ -25,8 +26,10 @@ unit_tests = \
 	test/unit/test_nodes \
 	test/unit/test_options \
 	test/unit/test_owner \
+	test/unit/test_page_zones \
 	test/unit/test_pageblock \
 	test/unit/test_pagemap \
+	test/unit/test_pages \
 	test/unit/test_reclaim \
 	test/unit/test_refill \
 	test/unit/test_region \
@@ -172,6 +175,7 @@ test_unit_test_dma_pool_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
+test_unit_test_hugetlb_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
@@ -183,8 +187,10 @@ test_unit_test_meta_LDADD = $(UNIT_LIBS)
 test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
 test_unit_test_owner_LDADD = $(UNIT_LIBS)
+test_unit_test_page_zones_LDADD = $(UNIT_LIBS)
 test_unit_test_pageblock_LDADD = $(UNIT_LIBS)
 test_unit_test_pagemap_LDADD = $(UNIT_LIBS)
+test_unit_test_pages_LDADD = $(UNIT_LIBS)
 test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)

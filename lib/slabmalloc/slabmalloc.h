@@ -67,7 +67,7 @@ int slabmalloc_trim(void);
 struct slabmalloc_stats {
     size_t mapped_bytes;         /* address space held for user memory: zones and mappings */
     size_t metadata_bytes;       /* held for the library's own structures, page map not included */
-    size_t used_bytes;           /* in blocks the program holds: slab_used + run + mapping */
+    size_t used_bytes;           /* in blocks the program holds: slab_used + run + mapping + page */
     size_t slab_bytes;           /* pages of slabs */
     size_t slab_used_bytes;      /* objects out of them, by class size */
     size_t magazine_bytes;       /* objects waiting in magazines */
@@ -83,6 +83,8 @@ struct slabmalloc_stats {
     size_t mappings;             /* number of live own mappings */
     size_t owners_active;        /* threads with a cache */
     size_t lock_waits;           /* times a thread waited for a lock of the library */
+    size_t page_bytes;           /* live blocks of the page allocator (pages.h) */
+    size_t page_cached_bytes;    /* freed ones kept by threads */
 };
 
 /* Fills *STATS. STATS_BYTES is sizeof *stats, so that later versions can add fields at the end. */

@@ -28,7 +28,7 @@ uncovered=$(grep -v '^#' "$model/atomics.list" | awk -F '\t' 'NF != 3 || $3 == "
 [ -z "$uncovered" ]
 ok $? "every atomic operation has a rule or a reason" <<<"$uncovered"
 
-missing=$(cat "$model"/*.[ch] | grep -o '[a-z]*\.[ch]:[a-z_][a-z_]*' | sort -u | while IFS=: read -r file name; do
+missing=$(cat "$model"/*.[ch] | grep -o '[a-z_]*\.[ch]:[a-z_][a-z_]*' | sort -u | while IFS=: read -r file name; do
 	grep -qE "^([a-z].*[ *])?$name\(" "$top_srcdir/lib/$file" || echo "$file:$name"
 done)
 [ -z "$missing" ]

@@ -88,12 +88,12 @@
     RULE(PUSH_SLOW_LOCKS, allfree, "magazine.c:magazine_push_slow takes the lock for what does not fit")              \
     RULE(EMPTIED_READ_LOCKED, allfree, "owner.c:owner_unlock takes the emptied slabs before it drops the lock")       \
     RULE(GIVE_READS_CLASS_LOCKED, allfree, "remote.c:give_directly reads the slab only under the lock")               \
-    RULE(ISOLATE_LOCKS, purge, "zone.c:isolate takes the zone's lock")                                                \
-    RULE(ISOLATE_TAKES_OUT, purge, "zone.c:isolate takes the block out of the lists")                                 \
-    RULE(MADVISE_WITHOUT_LOCK, purge, "zone.c:purge_down_to holds no lock in madvise")                                \
-    RULE(ISOLATE_END_LOCKS, purge, "zone.c:isolate_end takes the zone's lock")                                        \
-    RULE(ISOLATE_END_PUTS_BACK, purge, "zone.c:isolate_end puts the block back")                                      \
-    RULE(FRESH_ONLY_IF_PURGED, purge, "zone.c:isolate_end marks fresh only what madvise took")                        \
+    RULE(ISOLATE_LOCKS, purge, "zone_purge.c:isolate takes the zone's lock")                                                \
+    RULE(ISOLATE_TAKES_OUT, purge, "zone_purge.c:isolate takes the block out of the lists")                                 \
+    RULE(MADVISE_WITHOUT_LOCK, purge, "zone_purge.c:purge_down_to holds no lock in madvise")                                \
+    RULE(ISOLATE_END_LOCKS, purge, "zone_purge.c:isolate_end takes the zone's lock")                                        \
+    RULE(ISOLATE_END_PUTS_BACK, purge, "zone_purge.c:isolate_end puts the block back")                                      \
+    RULE(FRESH_ONLY_IF_PURGED, purge, "zone_purge.c:isolate_end marks fresh only what madvise took")                        \
     RULE(FRESH_ENDS_WITH_USE, purge, "zone.c:zone_free takes used pages for dirty")                                   \
     RULE(HOLD_LOCKS, hole, "reclaim.c:hold_batch takes slabs out under the owner's lock")                             \
     RULE(HOLD_TAKES_OUT, hole, "owner.c:owner_hold_slab takes the slab out of its list")                              \

@@ -18,7 +18,7 @@ static bool region_purge(void) {
 }
 
 static void purge(void) {
-    FN("zone.c:isolate");
+    FN("zone_purge.c:isolate");
     if (rule(ISOLATE_LOCKS)) {
         lock_take(zone_lock);
     }

@@ -1,0 +1,38 @@
+#include "contig.h"
+
+#include "pagemap.h"
+
+/* PFN begins a pageblock of ZONE of which the first NPAGES pages are free. */
+static bool begins_free(const struct zone *zone, uintptr_t pfn, size_t npages) {
+    return pagemap_has_page(pfn) && block_zone(pagemap_block(pfn)) == zone->index + 1u &&
+           pageblock_is_free(pfn, npages);
+}
+
+static bool all_free(const struct zone *zone, uintptr_t pfn, size_t npages) {
+    for (size_t at = 0; at < npages; at += BLOCK_PAGES) {
+        if (!begins_free(zone, pfn + at, min_size(npages - at, BLOCK_PAGES))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uintptr_t find(const struct zone *zone, size_t npages) {
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        uintptr_t pfn = zone->buddy.area[MAX_ORDER].list[0][kind].head;
+        for (; pfn; pfn = pagemap_page(pfn)->link) {
+            if (all_free(zone, pfn, npages)) {
+                return pfn;
+            }
+        }
+    }
+    return 0;
+}
+
+uintptr_t contig_take(struct zone *zone, size_t npages, enum buddy_group group) {
+    uintptr_t pfn = find(zone, npages);
+    for (size_t at = 0; pfn && at < npages; at += BLOCK_PAGES) {
+        buddy_take(&zone->buddy, pfn + at, min_size(npages - at, BLOCK_PAGES), group);
+    }
+    return pfn;
+}

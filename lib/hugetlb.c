@@ -1,0 +1,44 @@
+#include "hugetlb.h"
+
+#include "options.h"
+#include "sys.h"
+
+/* The page that libhugetlbfs serves; 0: it is not there. */
+static size_t library_page;
+
+/* The library may allocate in spite of what is known of it: that call shall not come back to it. */
+static __thread bool inside __attribute__((tls_model("initial-exec")));
+
+void hugetlb_start(void) {
+    if (options.pool_shift) {
+        library_page = sys_hugetlbfs_open();
+    }
+}
+
+static void *from_library(size_t bytes) {
+    inside = true;
+    void *p = sys_hugetlbfs_get(bytes);
+    inside = false;
+    return p;
+}
+
+static void *from_kernel(size_t bytes, unsigned shift) {
+    void *p;
+    return sys_map_huge(NULL, bytes, shift, false, &p) ? NULL : p;
+}
+
+void *hugetlb_map(size_t bytes, unsigned shift, unsigned bind) {
+    bool library = library_page == (size_t)1 << shift && !bind && !inside;
+    void *p = library ? from_library(bytes) : from_kernel(bytes, shift);
+    if (!p) {
+        return NULL;
+    }
+    if (bind) {
+        sys_bind(p, bytes, bind - 1);
+    }
+    if (sys_advise(p, bytes, SYS_POPULATE)) {
+        sys_unmap(p, bytes);
+        return NULL;
+    }
+    return p;
+}
