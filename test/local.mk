@@ -61,6 +61,7 @@ preload_programs = \
 	test/preload/progs/first_call \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
+	test/preload/progs/hugetlb_heap \
 	test/preload/progs/late_load \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
@@ -93,6 +94,7 @@ preload_tests = \
 	test/preload/gcc_behaves_the_same.t \
 	test/preload/git_behaves_the_same.t \
 	test/preload/glibc_extras_conform.t \
+	test/preload/hugetlb_pools_are_used_and_given_back.t \
 	test/preload/java_behaves_the_same.t \
 	test/preload/launcher_runs_programs.t \
 	test/preload/library_needs_only_libc.t \
