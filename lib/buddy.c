@@ -23,7 +23,7 @@ static size_t fresh_count(uintptr_t pfn, size_t npages) {
 
 /* Pages that a purge would be about: see buddy.h on the hugetlb pool. */
 static size_t dirty_count(uintptr_t pfn, size_t npages) {
-    return pagemap_block(pfn)->pool_shift ? 0 : npages - fresh_count(pfn, npages);
+    return block_pool_shift(pagemap_block(pfn)) ? 0 : npages - fresh_count(pfn, npages);
 }
 
 static void fresh_set(uintptr_t pfn, size_t npages, bool fresh) {
@@ -112,7 +112,7 @@ static unsigned group_of(uintptr_t pfn, unsigned order) {
 
 /* What a free block of ORDER counts as for the hugetlb pool. */
 static size_t pool_count(uintptr_t pfn, unsigned order) {
-    return order == MAX_ORDER && pagemap_block(pfn)->pool_shift ? BLOCK_PAGES : 0;
+    return order == MAX_ORDER && block_pool_shift(pagemap_block(pfn)) ? BLOCK_PAGES : 0;
 }
 
 static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool at_tail) {
@@ -350,7 +350,7 @@ uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *or
 uintptr_t buddy_remove_block(struct buddy *buddy) {
     const struct free_list *list = buddy->area[MAX_ORDER].list[0];
     uintptr_t pfn = list[KIND_FRESH].head;
-    while (pfn && pagemap_block(pfn)->pool_shift) {
+    while (pfn && block_pool_shift(pagemap_block(pfn))) {
         pfn = pagemap_page(pfn)->link;
     }
     pfn = pfn ? pfn : list[KIND_DIRTY].head;
@@ -373,7 +373,7 @@ static bool is_free_in_pool(uintptr_t pfn, size_t nblocks) {
 uintptr_t buddy_remove_pool(struct buddy *buddy, size_t *nblocks) {
     uintptr_t pfn = buddy->pool_pages ? buddy->area[MAX_ORDER].list[0][KIND_FRESH].head : 0;
     for (; pfn; pfn = pagemap_page(pfn)->link) {
-        unsigned shift = pagemap_block(pfn)->pool_shift;
+        unsigned shift = block_pool_shift(pagemap_block(pfn));
         *nblocks = shift > BLOCK_SHIFT ? (size_t)1 << (shift - BLOCK_SHIFT) : 1;
         /* One look per page of the pool: at its first block. */
         if (shift && !(pfn & (*nblocks * BLOCK_PAGES - 1)) && is_free_in_pool(pfn, *nblocks)) {

@@ -2,6 +2,7 @@
 
 #include "background.h"
 #include "dma.h"
+#include "hugetlb.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
@@ -66,6 +67,7 @@ static void fork_prepare(void) {
     uint64_t signals = sys_block_signals();
     forking.signals = signals;
     each_lock(prepare_one);
+    hugetlb_fork_prepare();
 }
 
 static void fork_over(void) {
@@ -74,11 +76,13 @@ static void fork_over(void) {
 }
 
 static void fork_parent(void) {
+    hugetlb_fork_parent();
     each_lock(parent_one);
     fork_over();
 }
 
 static void fork_child(void) {
+    hugetlb_fork_child();
     each_lock(child_one);
     /* A thread that is inside the library goes on there when its signal handler returns, with what it has in hand. */
     bool inside = forking.nmine || region_purging;

@@ -6,6 +6,12 @@
 /* The page that libhugetlbfs serves; 0: it is not there. */
 static size_t library_page;
 
+static _Atomic bool used;
+
+bool hugetlb_used(void) {
+    return atomic_load_explicit(&used, memory_order_relaxed);
+}
+
 /* The library may allocate in spite of what is known of it: that call shall not come back to it. */
 static __thread bool inside __attribute__((tls_model("initial-exec")));
 
@@ -40,5 +46,6 @@ void *hugetlb_map(size_t bytes, unsigned shift, unsigned bind) {
         sys_unmap(p, bytes);
         return NULL;
     }
+    atomic_store_explicit(&used, true, memory_order_relaxed);
     return p;
 }

@@ -10,7 +10,11 @@
  * Either way it is populated before anybody has it. A pool that was promised to another, a cgroup's limit or a memory
  * policy show only at the touch, as a signal; here they show as NULL.
  *
- * No lock; never called with one held.
+ * fork: the kernel shares private huge pages with the child, copies at a write to pages of the pool, and when the pool
+ * has none kills the child. So the child gets copies in ordinary memory, made before fork: it has what the parent had
+ * at that moment, whoever writes, and the pool is as it was. That costs what copying costs (hugetlb_fork.c).
+ *
+ * No lock; never called with one held, but at fork.
  */
 #ifndef SLABMALLOC_HUGETLB_H
 #define SLABMALLOC_HUGETLB_H
@@ -22,5 +26,14 @@ void hugetlb_start(void);
 
 /* BYTES in pages of 2^SHIFT, aligned to such a page, populated and zero; NULL: refused. BIND: as region_map. */
 void *hugetlb_map(size_t bytes, unsigned shift, unsigned bind);
+
+/* Pages of the pool have been mapped in this process. */
+bool hugetlb_used(void);
+
+/* --- hugetlb_fork.c: for fork.c, with every lock --- */
+
+void hugetlb_fork_prepare(void);
+void hugetlb_fork_parent(void);
+void hugetlb_fork_child(void);
 
 #endif

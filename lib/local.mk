@@ -21,6 +21,7 @@ libslabcore_la_SOURCES = \
 	lib/fork.c lib/fork.h \
 	lib/heap.c lib/heap.h \
 	lib/hugetlb.c lib/hugetlb.h \
+	lib/hugetlb_fork.c \
 	lib/lock.c lib/lock.h \
 	lib/magazine.c lib/magazine.h \
 	lib/mapping.c lib/mapping.h \

@@ -219,7 +219,7 @@ static size_t evict_all(uint64_t before_ms) {
 /* Says what is behind the pageblocks of EXTENT: the pool's pages behind the first NPOOL pages. */
 static void set_pool_shift(struct extent extent, size_t npool) {
     for (size_t at = 0; at < extent.npages; at += BLOCK_PAGES) {
-        pagemap_block(extent.pfn + at)->pool_shift = at < npool ? options.pool_shift : 0;
+        block_set_pool_shift(pagemap_block(extent.pfn + at), at < npool ? options.pool_shift : 0);
     }
 }
 
@@ -343,7 +343,7 @@ void mapping_free(void *p) {
 
 /* The least number of pages from NPAGES on after which EXTENT can be cut: not inside a page of the pool. */
 static size_t cut_after(struct extent extent, size_t npages) {
-    unsigned shift = pagemap_block(extent.pfn + npages)->pool_shift;
+    unsigned shift = block_pool_shift(pagemap_block(extent.pfn + npages));
     return shift ? min_size(extent.npages, round_up(npages, max_size((size_t)1 << shift >> PAGE_SHIFT, BLOCK_PAGES)))
                  : npages;
 }

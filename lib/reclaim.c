@@ -19,7 +19,7 @@ struct held {
  * slab. */
 static uint64_t holes_worth(const struct slab *slab, bool all) {
     const struct block *block = pagemap_block(slab->base >> PAGE_SHIFT);
-    if (block->pool_shift) {
+    if (block_pool_shift(block)) {
         return 0; /* the hugetlb pool takes no part of a page back */
     }
     uint64_t holes = slab_holes(slab);

@@ -120,16 +120,35 @@ bool region_lay_pool(void *p, size_t bytes, size_t *laid) {
     return true;
 }
 
+/* The pageblocks from PFN on that the pool is behind: all of a stretch, or its first ones. */
+static size_t pool_blocks(uintptr_t pfn, size_t npages) {
+    size_t n = 0;
+    while (n * BLOCK_PAGES < npages && block_pool_shift(pagemap_block(pfn + n * BLOCK_PAGES))) {
+        n++;
+    }
+    return n;
+}
+
+static void set_pool_blocks(uintptr_t pfn, size_t n, unsigned shift) {
+    for (size_t i = 0; i < n; i++) {
+        block_set_pool_shift(pagemap_block(pfn + i * BLOCK_PAGES), shift);
+    }
+}
+
 bool region_unmap(uintptr_t pfn, size_t npages) {
     ptrdiff_t bytes = (ptrdiff_t)(npages << PAGE_SHIFT);
+    unsigned shift = block_pool_shift(pagemap_block(pfn));
+    size_t npool = shift ? pool_blocks(pfn, npages) : 0;
+    set_pool_blocks(pfn, npool, 0);
     region_account(-bytes); /* before the addresses can be another's */
     if (sys_unmap(pfn_pointer(pfn), npages << PAGE_SHIFT)) {
         region_account(bytes);
+        set_pool_blocks(pfn, npool, shift);
         return false;
     }
     return true;
 }
 
 bool region_purge(uintptr_t pfn, size_t npages) {
-    return !pagemap_block(pfn)->pool_shift && !sys_advise(pfn_pointer(pfn), npages << PAGE_SHIFT, SYS_DONTNEED);
+    return !block_pool_shift(pagemap_block(pfn)) && !sys_advise(pfn_pointer(pfn), npages << PAGE_SHIFT, SYS_DONTNEED);
 }

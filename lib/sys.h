@@ -24,6 +24,7 @@ enum sys_call {
     SYS_LOCK,
     SYS_RING,
     SYS_PAGEMAP,
+    SYS_COPY,
     SYS_THREAD,
     SYS_CLOCK,
     SYS_WAIT,
@@ -81,6 +82,9 @@ unsigned sys_node(void);
 
 /* Bit n set: this process may take memory from node n. 1 when the kernel will not say. */
 uint64_t sys_nodes(void);
+
+/* Copies memory of this process to other memory of it. False: refused, or not all of it is mapped: no signal then. */
+bool sys_copy(void *to, const void *from, size_t bytes);
 
 /* The node that the page at ADDRESS is on, touched already; -1 when the kernel will not say. */
 int sys_node_of(const void *address);

@@ -117,7 +117,7 @@ static bool zone_grow(struct zone *zone, size_t npages) {
         struct block *block = pagemap_block(region.pfn + i);
         block_set_zone(block, zone->index + 1u);
         block_set_huge(block, region.huge);
-        block->pool_shift = pool_shift;
+        block_set_pool_shift(block, pool_shift);
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
     counter_add(&zone->mapped_pages, region.npages);
@@ -229,7 +229,7 @@ static size_t take_out(struct zone *zone, uintptr_t *pfn) {
         return 0;
     }
     uintptr_t mate = *pfn ^ BLOCK_PAGES;
-    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && !pagemap_block(mate)->pool_shift &&
+    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && !block_pool_shift(pagemap_block(mate)) &&
                 buddy_remove_this(&zone->buddy, mate);
     *pfn = both ? min_size(*pfn, mate) : *pfn;
     return both ? 2 : 1;

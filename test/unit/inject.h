@@ -77,6 +77,7 @@ static const char *const call_name[] = {
     [SYS_LOCK] = "mlock2",
     [SYS_RING] = "io_uring",
     [SYS_PAGEMAP] = "pagemap",
+    [SYS_COPY] = "process_vm_readv",
     [SYS_THREAD] = "clone",
     [SYS_CLOCK] = "clock_gettime",
     [SYS_WAIT] = "futex",

@@ -151,7 +151,7 @@ Test(hugetlb, region_purge_refuses_pages_of_the_pool) {
     NEEDS_POOL(1);
     struct region region = region_map_pool(HUGE, HUGE, 0);
     require(region.npages == BLOCK_PAGES);
-    pagemap_block(region.pfn)->pool_shift = 21;
+    block_set_pool_shift(pagemap_block(region.pfn), 21);
     char *p = pfn_pointer(region.pfn);
     p[PAGE_BYTES] = 7;
     require(!region_purge(region.pfn, 2) && !region_purge(region.pfn, BLOCK_PAGES) && p[PAGE_BYTES] == 7);
