@@ -58,6 +58,14 @@ static void list_remove(const struct dma_region *region) {
     *at = region->next;
 }
 
+/* The end of a region that is in no list (NULL: nothing). */
+static void discard(struct dma_region *region) {
+    if (region && !dma_region_unmake(region)) {
+        region->state = DMA_DEAD;
+        list_add(region);
+    }
+}
+
 struct dma_region *dma_region_of(const void *p, size_t bytes) {
     for (struct dma_region *region = dma.regions; region; region = region->next) {
         uintptr_t offset = (uintptr_t)p - (uintptr_t)region->base;
@@ -174,10 +182,15 @@ static int make_region(const struct wish *wish, struct dma_region **made) {
     }
     bool shared = wish->bytes <= SHARED_REGION_BYTES / 2;
     int refused = shared ? dma_region_make(&wish->kind, SHARED_REGION_BYTES, align, made) : -EAGAIN;
+    if (refused && shared) {
+        discard(*made);
+        *made = NULL;
+    }
     return refused == -EAGAIN ? dma_region_make(&wish->kind, wish->bytes, align, made) : refused;
 }
 
 static int make_measured(const struct wish *wish, struct dma_region **made) {
+    *made = NULL;
     int refused = make_region(wish, made);
     if (refused || wish->max_addr == UINT64_MAX) {
         return refused;
@@ -185,7 +198,6 @@ static int make_measured(const struct wish *wish, struct dma_region **made) {
     uint64_t highest;
     refused = dma_highest((*made)->base, (*made)->bytes, &highest);
     if (refused) {
-        dma_region_unmake(*made);
         return refused;
     }
     /* What may move may move up. */
@@ -193,8 +205,9 @@ static int make_measured(const struct wish *wish, struct dma_region **made) {
     return highest <= wish->max_addr ? 0 : -ERANGE;
 }
 
+/* Of several attempts the one that met max_addr, if any. */
 static int make_below(const struct wish *wish, struct dma_region **made) {
-    struct dma_region *too_high = NULL, *region;
+    struct dma_region *too_high = NULL, *region = NULL;
     int refused = -ERANGE;
     for (unsigned i = 0; i < ATTEMPTS_MAX && refused == -ERANGE; i++) {
         refused = make_measured(wish, &region);
@@ -203,15 +216,17 @@ static int make_below(const struct wish *wish, struct dma_region **made) {
             too_high = region;
         }
     }
-    /* With the pages that were too high all held, there are no others. */
-    refused = too_high && refused == -ENOMEM ? -ERANGE : refused;
+    bool ranged = too_high && refused == -ENOMEM; /* with the pages that were too high all held, there are no others */
     while (too_high) {
         struct dma_region *next = too_high->next;
-        dma_region_unmake(too_high);
+        discard(too_high);
         too_high = next;
     }
+    if (refused && refused != -ERANGE) {
+        discard(region);
+    }
     *made = region;
-    return refused;
+    return ranged ? -ERANGE : refused;
 }
 
 static int alloc_fresh(const struct wish *wish, void **p, struct dma_region **from) {
@@ -227,7 +242,7 @@ static int alloc_fresh(const struct wish *wish, void **p, struct dma_region **fr
         lock_take(&dma.lock);
         list_remove(region);
         lock_drop(&dma.lock);
-        dma_region_unmake(region);
+        discard(region);
         return refused;
     }
     *from = region;
@@ -274,17 +289,7 @@ int dma_alloc(size_t bytes, const struct slabmalloc_dma_spec *spec, void **p, st
 
 /* --- The end of a buffer --- */
 
-static int unmake_or_keep(struct dma_region *region) {
-    if (dma_region_unmake(region)) {
-        return 0;
-    }
-    /* The cut would need one map area too many: it waits, without buffers, for the next allocation or trim. */
-    region->state = DMA_COMING;
-    list_add(region);
-    return dma_tell_added(region);
-}
-
-/* Of REGION, which is LEAVING, the last buffer is gone: NPAGES at PAGE, or none. */
+/* Of REGION, which is LEAVING, the last buffer is gone: NPAGES at PAGE. */
 static int leave(struct dma_region *region, size_t page, size_t npages) {
     int refused = dma_tell_removed(region);
     lock_take(&dma.lock);
@@ -293,12 +298,12 @@ static int leave(struct dma_region *region, size_t page, size_t npages) {
     } else {
         list_remove(region);
     }
-    if (refused && npages) {
+    if (refused) {
         dma_region_take(region, page, npages);
     }
     lock_drop(&dma.lock);
     if (!refused) {
-        unmake_or_keep(region);
+        discard(region);
     }
     return refused ? -EBUSY : 0;
 }
@@ -344,24 +349,26 @@ int dma_info(const void *p, struct slabmalloc_dma_info *info) {
     return 0;
 }
 
-/* A region without buffers, LEAVING now. */
-static struct dma_region *take_unused(void) {
+/* Takes all DEAD regions out; they are linked. */
+static struct dma_region *take_dead(void) {
+    struct dma_region *dead = NULL;
     lock_take(&dma.lock);
-    struct dma_region *region = dma.regions;
-    while (region && (region->nused || region->pins || region->state != DMA_LIVE)) {
-        region = region->next;
-    }
-    if (region) {
-        region->state = DMA_LEAVING;
+    for (struct dma_region *region = dma.regions, *next; region; region = next) {
+        next = region->next;
+        if (region->state == DMA_DEAD) {
+            list_remove(region);
+            region->next = dead;
+            dead = region;
+        }
     }
     lock_drop(&dma.lock);
-    return region;
+    return dead;
 }
 
 void dma_trim(void) {
-    struct dma_region *region = take_unused();
-    if (region) {
-        leave(region, 0, 0);
+    for (struct dma_region *region = take_dead(), *next; region; region = next) {
+        next = region->next;
+        discard(region);
     }
 }
 

@@ -14,6 +14,8 @@
  *      COMING --all observers told--> LIVE --its last buffer freed--> LEAVING --all observers told--> unmapped
  *                                      ^-----------an observer said no----------'
  *
+ * One that the kernel refuses to unmap (the cut would need one map area too many) is DEAD: it waits for the next trim.
+ *
  * Only the thread that made it so touches a region that is COMING or LEAVING. `pins` are threads that tell an observer
  * of a LIVE one; it does not leave meanwhile. `told` has a bit per observer that knows the region.
  *
@@ -30,7 +32,7 @@
 #define DMA_HUGE_SHIFT 21
 #define DMA_HUGE_BYTES ((size_t)1 << DMA_HUGE_SHIFT)
 
-enum dma_state { DMA_COMING, DMA_LIVE, DMA_LEAVING };
+enum dma_state { DMA_COMING, DMA_LIVE, DMA_LEAVING, DMA_DEAD };
 
 /* What a region is, or what one is wanted for. */
 struct dma_kind {
@@ -58,7 +60,7 @@ struct dma_region {
 /* --- dma_region.c: making and unmaking --- */
 
 /* A region of BYTES (pages, of 2 MiB if KIND is huge), its start aligned to ALIGN; in no list, state COMING. 0, or a
- * negative errno value as slabmalloc_dma_alloc names them. */
+ * negative errno value as slabmalloc_dma_alloc names them; then *MADE is NULL, or what could not be undone. */
 int dma_region_make(const struct dma_kind *kind, size_t bytes, size_t align, struct dma_region **made);
 
 /* False: the kernel refused to unmap it; nothing changed. */
@@ -98,7 +100,7 @@ int dma_check(size_t bytes, const struct slabmalloc_dma_spec *spec);
 /* Of the buffer P points into; 0 or -EINVAL. */
 int dma_info(const void *p, struct slabmalloc_dma_info *info);
 
-/* Tries again to unmap a region without buffers: the kernel refused to once. */
+/* Tries again to unmap what the kernel refused to. */
 void dma_trim(void);
 
 /* In a fork child: regions that it has not got are forgotten, the others are the parent's, observers are gone. INSIDE:

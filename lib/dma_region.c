@@ -85,11 +85,7 @@ static int fill(struct dma_region *region, size_t align) {
         return refused;
     }
     region->base = address;
-    refused = pin(region);
-    if (refused) {
-        sys_unmap(region->base, region->bytes);
-    }
-    return refused;
+    return pin(region);
 }
 
 static void free_metadata(struct dma_region *region) {
@@ -102,24 +98,6 @@ static void free_metadata(struct dma_region *region) {
     meta_free(region, sizeof *region);
 }
 
-int dma_region_make(const struct dma_kind *kind, size_t bytes, size_t align, struct dma_region **made) {
-    struct dma_region *region = meta_alloc(sizeof *region);
-    if (!region) {
-        return -ENOMEM;
-    }
-    *region = (struct dma_region){.bytes = bytes, .kind = *kind, .ring = -1, .max_phys = UINT64_MAX};
-    bool fits = bitmap_bytes(region) <= META_MAX;
-    region->used = fits ? meta_alloc(bitmap_bytes(region)) : NULL;
-    region->last = fits ? meta_alloc(bitmap_bytes(region)) : NULL;
-    int refused = region->used && region->last ? fill(region, align) : -ENOMEM;
-    if (refused) {
-        free_metadata(region);
-        return refused;
-    }
-    *made = region;
-    return 0;
-}
-
 void dma_region_forget(struct dma_region *region, bool lockable) {
     if (region->ring >= 0) {
         sys_ring_close(region->ring);
@@ -130,7 +108,7 @@ void dma_region_forget(struct dma_region *region, bool lockable) {
 }
 
 bool dma_region_unmake(struct dma_region *region) {
-    if (sys_unmap(region->base, region->bytes)) {
+    if (region->base && sys_unmap(region->base, region->bytes)) {
         return false;
     }
     if (region->ring >= 0 && !region->inherited) {
@@ -138,6 +116,21 @@ bool dma_region_unmake(struct dma_region *region) {
     }
     dma_region_forget(region, true);
     return true;
+}
+
+int dma_region_make(const struct dma_kind *kind, size_t bytes, size_t align, struct dma_region **made) {
+    struct dma_region *region = meta_alloc(sizeof *region);
+    *made = region;
+    if (!region) {
+        return -ENOMEM;
+    }
+    *region = (struct dma_region){.bytes = bytes, .kind = *kind, .ring = -1, .max_phys = UINT64_MAX};
+    bool fits = bitmap_bytes(region) <= META_MAX;
+    region->used = fits ? meta_alloc(bitmap_bytes(region)) : NULL;
+    region->last = fits ? meta_alloc(bitmap_bytes(region)) : NULL;
+    int refused = region->used && region->last ? fill(region, align) : -ENOMEM;
+    *made = refused && dma_region_unmake(region) ? NULL : region;
+    return refused;
 }
 
 /* --- Buffers --- */

@@ -648,18 +648,18 @@ Test(dma, what_a_child_frees_is_still_its_parents) {
 
 /* --- What the kernel refuses --- */
 
-Test(dma, a_region_that_cannot_be_unmapped_serves_again) {
-    char *p = alloc_at(SLABMALLOC_DMA_RESIDENT, 0, PAGE);
+Test(dma, regions_that_cannot_be_unmapped_wait_for_a_trim) {
+    char *p = alloc_at(SLABMALLOC_DMA_RESIDENT, 0, PAGE), *q = alloc_at(SLABMALLOC_DMA_RESIDENT, 0, MIB);
     fault_arm(1u << SYS_UNMAP, 0, FOREVER);
-    require(!slabmalloc_dma_free(p));
-    require(fault_disarm() == 1);
-    require(dma_regions() && slabmalloc_dma_free(p) == -1);
-    require(alloc_at(SLABMALLOC_DMA_RESIDENT, 0, PAGE) == p);
-    fault_arm(1u << SYS_UNMAP, 0, 1);
-    require(!slabmalloc_dma_free(p));
-    fault_disarm();
+    require(!slabmalloc_dma_free(p) && !slabmalloc_dma_free(q));
+    require(fault_disarm() == 2);
+    require(dma_regions() && slabmalloc_dma_free(p) == -1 && errno == EINVAL);
+    struct slabmalloc_dma_info info;
+    require(slabmalloc_dma_info(p, &info) == -1 && errno == EINVAL);
+    char *other = alloc_at(SLABMALLOC_DMA_RESIDENT, 0, PAGE);
+    require(other && other != p && !slabmalloc_dma_free(other));
     slabmalloc_trim();
-    require(!dma_regions());
+    require(!dma_regions() && resident_pages(p, PAGE) == SIZE_MAX); /* not mapped */
 }
 
 Test(dma, every_refusal_is_an_error_and_leaves_nothing_behind) {
