@@ -12,8 +12,13 @@ bool hugetlb_used(void) {
     return atomic_load_explicit(&used, memory_order_relaxed);
 }
 
-/* The library may allocate in spite of what is known of it: that call shall not come back to it. */
-static __thread bool inside __attribute__((tls_model("initial-exec")));
+/* Some thread is in the library. It may allocate, in spite of what is known of it: that call shall not come back to it.
+ * (No thread-local word: there are few. Others that come meanwhile ask the kernel, for the same pages.) */
+static _Atomic bool inside;
+
+void hugetlb_new_process(void) {
+    atomic_store_explicit(&inside, false, memory_order_relaxed);
+}
 
 void hugetlb_start(void) {
     if (options.pool_shift) {
@@ -21,10 +26,13 @@ void hugetlb_start(void) {
     }
 }
 
+static bool enter_library(void) {
+    return !atomic_exchange_explicit(&inside, true, memory_order_relaxed);
+}
+
 static void *from_library(size_t bytes) {
-    inside = true;
     void *p = sys_hugetlbfs_get(bytes);
-    inside = false;
+    atomic_store_explicit(&inside, false, memory_order_relaxed);
     return p;
 }
 
@@ -34,7 +42,7 @@ static void *from_kernel(size_t bytes, unsigned shift) {
 }
 
 void *hugetlb_map(size_t bytes, unsigned shift, unsigned bind) {
-    bool library = library_page == (size_t)1 << shift && !bind && !inside;
+    bool library = library_page == (size_t)1 << shift && !bind && enter_library();
     void *p = library ? from_library(bytes) : from_kernel(bytes, shift);
     if (!p) {
         return NULL;

@@ -27,6 +27,9 @@ void hugetlb_start(void);
 /* BYTES in pages of 2^SHIFT, aligned to such a page, populated and zero; NULL: refused. BIND: as region_map. */
 void *hugetlb_map(size_t bytes, unsigned shift, unsigned bind);
 
+/* In a fork child: nobody else is in libhugetlbfs. */
+void hugetlb_new_process(void);
+
 /* Pages of the pool have been mapped in this process. */
 bool hugetlb_used(void);
 

@@ -87,6 +87,7 @@ void hugetlb_fork_parent(void) {
 }
 
 void hugetlb_fork_child(void) {
+    hugetlb_new_process();
     for (size_t i = 0; i < forking.done; i++) {
         if (block_pool_shift(pagemap_block(forking.pfn[i]))) {
             sys_move(forking.copies + i * forking.piece, forking.piece, forking.piece, pfn_pointer(forking.pfn[i]));

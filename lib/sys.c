@@ -81,15 +81,16 @@ int sys_map_huge(void *hint, size_t bytes, unsigned shift, bool shared, void **a
 #ifdef HAVE_HUGETLBFS
 static void *(*get_huge_pages_there)(size_t bytes, ghp_t flags);
 
-/* With its default, an empty pool is a line on stderr each time. Whoever wants to read them says so. */
+/* With its default, an empty pool is a line on stderr each time. Whoever wants to read them says so. The environment
+ * may be changed: the program has not begun. */
 static void *open_silently(void) {
-    bool said = getenv("HUGETLB_VERBOSE");
+    bool said = secure_getenv("HUGETLB_VERBOSE");
     if (!said) {
-        setenv("HUGETLB_VERBOSE", "0", 0);
+        setenv("HUGETLB_VERBOSE", "0", 0); /* NOLINT(concurrency-mt-unsafe) */
     }
     void *library = dlopen("libhugetlbfs.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!said) {
-        unsetenv("HUGETLB_VERBOSE");
+        unsetenv("HUGETLB_VERBOSE"); /* NOLINT(concurrency-mt-unsafe) */
     }
     return library;
 }
