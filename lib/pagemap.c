@@ -86,9 +86,12 @@ static void forget(void *table, size_t bytes) {
 }
 
 void pagemap_forget(uintptr_t pfn, size_t nblocks) {
-    size_t npages = nblocks * BLOCK_PAGES;
-    forget(pagemap_page(pfn), npages * sizeof(struct page));
-    forget(&pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)], npages * sizeof(uint32_t));
+    /* One chunk at a time: the next one's tables lie elsewhere. */
+    for (size_t left = nblocks * BLOCK_PAGES, npages; left; left -= npages, pfn += npages) {
+        npages = min_size(left, CHUNK_PAGES - (pfn & (CHUNK_PAGES - 1)));
+        forget(pagemap_page(pfn), npages * sizeof(struct page));
+        forget(&pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)], npages * sizeof(uint32_t));
+    }
 }
 
 typedef bool (*block_visit)(uintptr_t pfn, struct block *block, void *arg);

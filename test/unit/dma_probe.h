@@ -100,11 +100,7 @@ static inline void forbid_call(unsigned number, unsigned error) {
 /* Everything that makes the kernel move pages: compaction of all memory, reclaim of these, and a process that takes and
  * frees a lot. */
 static inline void stir_memory(void *p, size_t bytes) {
-    FILE *compact = fopen("/proc/sys/vm/compact_memory", "w");
-    if (compact) {
-        fputs("1", compact);
-        fclose(compact);
-    }
+    compact_memory();
     madvise(p, bytes, MADV_PAGEOUT);
     pid_t pid = fork();
     MUST(pid >= 0);

@@ -1,5 +1,5 @@
 /*
- * hugetlb_pool.h: pages of 2 MiB in the kernel's pool for the length of a test, and a pool as it was afterwards,
+ * hugetlb_pool.h: pages in the kernel's pool for the length of a test, and a pool as it was afterwards,
  * however the test ends: a guardian process holds it, and a lock against other tests, until the test is gone.
  */
 #ifndef SLABMALLOC_TEST_HUGETLB_POOL_H
@@ -11,12 +11,15 @@
 
 #include "support.h"
 
-#define POOL_DIR "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+/* Which pool: NEEDS_POOL is about it. */
+static unsigned long pool_page_kib = 2048;
+
+#define POOL_PATH "/sys/kernel/mm/hugepages/hugepages-%lukB/%s"
 
 static inline long pool_read(const char *name) {
     char path[128];
     long n = -1;
-    snprintf(path, sizeof path, POOL_DIR "%s", name);
+    snprintf(path, sizeof path, POOL_PATH, pool_page_kib, name);
     FILE *file = fopen(path, "r");
     if (file) {
         n = fscanf(file, "%ld", &n) == 1 ? n : -1;
@@ -31,13 +34,26 @@ static inline long pool_free(void) {
 
 static inline bool pool_write(const char *name, long n) {
     char path[128];
-    snprintf(path, sizeof path, POOL_DIR "%s", name);
+    snprintf(path, sizeof path, POOL_PATH, pool_page_kib, name);
     FILE *file = fopen(path, "w");
     bool done = file && fprintf(file, "%ld\n", n) > 0;
     return file && !fclose(file) && done;
 }
 
-/* The guardian: sets the pool up, says whether that worked, and puts it back when the pipe's other end is gone. */
+static inline bool pool_set(long npages) {
+    long used = pool_read("nr_hugepages") - pool_free();
+    return pool_write("nr_hugepages", used + npages) && pool_free() == npages;
+}
+
+static inline void compact_memory(void) {
+    FILE *compact = fopen("/proc/sys/vm/compact_memory", "w");
+    if (compact) {
+        fputs("1", compact);
+        fclose(compact);
+    }
+}
+
+/* Sets the pool up, says whether that worked, and puts it back when the pipe's other end is gone. */
 static inline void pool_guard(long npages, int answer, int alive) {
     char ignored;
     prctl(PR_SET_NAME, "pool guardian");
@@ -45,14 +61,18 @@ static inline void pool_guard(long npages, int answer, int alive) {
     int lock = open("/tmp/.slabmalloc-hugetlb-pool", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     flock(lock, LOCK_EX);
     long total = pool_read("nr_hugepages"), extra = pool_read("nr_overcommit_hugepages");
-    long used = total - pool_free();
-    bool done = total >= 0 && pool_write("nr_overcommit_hugepages", 0) && pool_write("nr_hugepages", used + npages) &&
-                pool_free() == npages;
+    bool done = total >= 0 && (!extra || pool_write("nr_overcommit_hugepages", 0));
+    if (done && !pool_set(npages)) {
+        compact_memory(); /* there is memory, but not in one piece */
+        done = pool_set(npages);
+    }
     (void)!write(answer, done ? "y" : "n", 1);
     close(answer);
     (void)!read(alive, &ignored, 1);
     pool_write("nr_hugepages", total);
-    pool_write("nr_overcommit_hugepages", extra);
+    if (extra) {
+        pool_write("nr_overcommit_hugepages", extra);
+    }
     _exit(0);
 }
 
@@ -87,7 +107,7 @@ static inline bool pool_has(long npages) {
             cr_skip_test("only root can reserve hugetlb pages");                                                       \
         }                                                                                                              \
         if (!pool_has(npages)) {                                                                                       \
-            cr_skip_test("the kernel reserves no %d hugetlb pages of 2 MiB", (int)(npages));                           \
+            cr_skip_test("the kernel reserves no %d hugetlb pages of %lu KiB", (int)(npages), pool_page_kib);          \
         }                                                                                                              \
     } while (0)
 

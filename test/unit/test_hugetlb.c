@@ -255,6 +255,84 @@ Test(hugetlb, addresses_change_hands) {
     }
 }
 
+/* Pages of 1 GiB hold 512 pageblocks: they go back when all of these are free, and not before. */
+Test(hugetlb, pages_of_a_gib_come_and_go_as_a_whole) {
+    pool_page_kib = 1048576;
+    NEEDS_POOL(1);
+    options.pool_shift = 30;
+    take_blocks(300 * KIB, 20 * MIB);
+    require(pool_free() == 0 && smaps_bytes(block[0], "KernelPageSize") == GIB);
+    char *kept = block[nblocks / 2], *large = slabmalloc_malloc(GIB + 5 * MIB); /* the pool has no other */
+    require(large && smaps_bytes(large, "KernelPageSize") == PAGE_BYTES);
+    slabmalloc_free(large);
+    for (size_t i = 0; i < nblocks; i++) {
+        MUST(words_hold(block[i], 300 * KIB, i));
+        if (block[i] != kept) {
+            slabmalloc_free(block[i]);
+        }
+    }
+    slabmalloc_trim();
+    MUST_BE_SOUND();
+    require(pool_free() == 0 && words_hold(kept, 300 * KIB, nblocks / 2));
+    slabmalloc_free(kept);
+    slabmalloc_trim();
+    MUST_BE_SOUND();
+    require(pool_free() == 1);
+    nblocks = 0;
+    large = slabmalloc_malloc(GIB + 5 * MIB);
+    memset(large + GIB - MIB, 1, 6 * MIB);
+    require(pool_free() == 0 && smaps_bytes(large, "KernelPageSize") == GIB);
+    require(smaps_bytes(large + GIB, "KernelPageSize") == PAGE_BYTES);
+    slabmalloc_free(large);
+    require(pool_free() == 1);
+}
+
+static void change_all(void *arg) {
+    (void)arg;
+    for (size_t i = 0; i < nblocks; i++) {
+        MUST(words_hold(block[i], 100 * KIB, i));
+        words_fill(block[i], 100 * KIB, i + 1);
+    }
+    take_blocks(100 * KIB, MIB);
+    MUST_BE_SOUND();
+    for (size_t i = 0; i < nblocks; i++) {
+        slabmalloc_free(block[i]);
+    }
+    slabmalloc_trim();
+    MUST_BE_SOUND();
+}
+
+Test(hugetlb, a_fork_child_writes_to_its_own_copy_where_the_pool_is_empty) {
+    NEEDS_POOL(6);
+    take_blocks(100 * KIB, 8 * HUGE);
+    require(pool_free() == 0);
+    for (unsigned round = 0; round < 3; round++) {
+        child_must_end_well(change_all, NULL);
+        require(pool_free() == 0 && in_pool(block[0]));
+    }
+    free_blocks(100 * KIB);
+    slabmalloc_trim();
+    require(pool_free() == 6);
+}
+
+Test(hugetlb, fork_without_memory_for_copies_is_still_a_fork) {
+    NEEDS_POOL(6);
+    take_blocks(100 * KIB, 2 * HUGE);
+    for (enum sys_call call = 0; call < SYS_NCALLS; call++) {
+        fault_arm(1u << call, 0, FOREVER);
+        pid_t pid = fork();
+        MUST(pid >= 0);
+        if (!pid) {
+            _exit(0);
+        }
+        int status;
+        MUST(waitpid(pid, &status, 0) == pid);
+        fault_disarm();
+        MUST_BE_GOOD_END(status);
+    }
+    free_blocks(100 * KIB);
+}
+
 static void come_and_go(unsigned index) {
     struct rng rng = {index};
     static const size_t most[] = {200, 5000, 60000, 600000, 5000000};
