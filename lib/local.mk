@@ -48,6 +48,8 @@ libslabcore_la_SOURCES = \
 
 pkginclude_HEADERS = lib/slabmalloc/dma.h lib/slabmalloc/pages.h lib/slabmalloc/slabmalloc.h
 
+dist_man_MANS = doc/man/slabmalloc_dma.3
+
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c
 libslabcore_la_LIBADD = $(COVERAGE_LIBS)
