@@ -164,7 +164,7 @@ bool sys_move(void *address, size_t old_bytes, size_t new_bytes, void *to) {
 int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
     static const int native[] = {
         [SYS_DONTNEED] = MADV_DONTNEED, [SYS_HUGEPAGE] = MADV_HUGEPAGE,       [SYS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
-        [SYS_DONTFORK] = MADV_DONTFORK, [SYS_POPULATE] = MADV_POPULATE_WRITE,
+        [SYS_DONTFORK] = MADV_DONTFORK, [SYS_POPULATE] = MADV_POPULATE_WRITE, [SYS_FAULT_IN] = MADV_POPULATE_READ,
     };
     if (fault_due(SYS_ADVISE)) {
         return -EINVAL;

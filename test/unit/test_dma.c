@@ -467,6 +467,18 @@ Test(dma, a_huge_page_is_one_entry) {
     require(slabmalloc_dma_map_sg(p + 5, HUGE - 5, 0, list, 1) == 1 && list[0].phys == phys_of(p) + 5);
 }
 
+Test(dma, a_shared_page_without_an_entry_has_an_address_all_the_same) {
+    NEEDS_POOL(0);
+    NEEDS_FRAMES();
+    NEEDS_RING();
+    struct slabmalloc_dma_sg before[64], after[64];
+    char *p = alloc_at(SLABMALLOC_DMA_LONGTERM, SLABMALLOC_DMA_SHARED, 64 * PAGE);
+    int n = slabmalloc_dma_map_sg(p, 64 * PAGE, 0, before, 64);
+    require(n > 0 && !madvise(p, 64 * PAGE, MADV_DONTNEED) && !frame_of(p)); /* as a kernel that tries to page out */
+    require(slabmalloc_dma_map_sg(p, 64 * PAGE, 0, after, 64) == n &&
+            !memcmp(before, after, (size_t)n * sizeof *after));
+}
+
 Test(dma, enospc_is_a_list_too_short) {
     NEEDS_POOL(2);
     NEEDS_FRAMES();

@@ -156,6 +156,7 @@ Test(hugetlb, region_purge_refuses_pages_of_the_pool) {
     p[PAGE_BYTES] = 7;
     require(!region_purge(region.pfn, 2) && !region_purge(region.pfn, BLOCK_PAGES) && p[PAGE_BYTES] == 7);
     require(pool_free() == 0 && region_unmap(region.pfn, BLOCK_PAGES) && pool_free() == 1);
+    require(!block_pool_shift(pagemap_block(region.pfn))); /* whoever has the addresses next is not taken for it */
 }
 
 Test(hugetlb, blocks_grow_shrink_and_move_between_the_pool_and_other_memory) {
