@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "dma.h"
 #include "heap.h"
 #include "slabmalloc/slabmalloc.h"
 #include "stats.h"
@@ -50,6 +51,7 @@ API size_t slabmalloc_usable_size(const void *p) {
 }
 
 API int slabmalloc_trim(void) {
+    dma_trim();
     return heap_trim();
 }
 

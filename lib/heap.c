@@ -6,6 +6,7 @@
 #include "background.h"
 #include "fault.h"
 #include "fork.h"
+#include "hugetlb.h"
 #include "kmem_cache.h"
 #include "mapping.h"
 #include "options.h"
@@ -70,6 +71,7 @@ __attribute__((constructor(101))) static void heap_start(void) {
     if (!options.slob) {
         heap_owner();
     }
+    hugetlb_start();
     fork_init();
     report_exit_init();
 }

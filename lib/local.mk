@@ -14,11 +14,19 @@ libslabcore_la_SOURCES = \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
 	lib/contig.c lib/contig.h \
+	lib/dma.c lib/dma.h \
+	lib/dma_api.c \
+	lib/dma_map.c \
+	lib/dma_observe.c \
+	lib/dma_pool.c \
+	lib/dma_region.c \
 	lib/expose.h \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
 	lib/gather.c lib/gather.h \
 	lib/heap.c lib/heap.h \
+	lib/hugetlb.c lib/hugetlb.h \
+	lib/hugetlb_fork.c \
 	lib/kmem_cache.c lib/kmem_cache.h \
 	lib/kmem_class.c lib/kmem_class.h \
 	lib/kmem_create.c \
@@ -66,6 +74,7 @@ libslabcore_la_SOURCES = \
 	lib/zonelist.c lib/zonelist.h
 
 pkginclude_HEADERS = \
+	lib/slabmalloc/dma.h \
 	lib/slabmalloc/kmalloc.h \
 	lib/slabmalloc/kmem.h \
 	lib/slabmalloc/kmem_cache.h \
@@ -73,6 +82,8 @@ pkginclude_HEADERS = \
 	lib/slabmalloc/report.h \
 	lib/slabmalloc/slabmalloc.h \
 	lib/slabmalloc/slob.h
+
+dist_man_MANS = doc/man/slabmalloc_dma.3
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

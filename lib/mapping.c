@@ -24,11 +24,18 @@
 /* A rest smaller than this stays with the request rather than in the cache. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
+/* What is behind an extent; extents of different backing are never one. */
+enum backing {
+    BACKING_SMALL,
+    BACKING_THP,  /* advised for transparent huge pages */
+    BACKING_POOL, /* begins with pages of the hugetlb pool: see extent_lay_pool */
+};
+
 struct extent {
     uintptr_t pfn;
     size_t npages;     /* 0: free slot */
     uint64_t freed_at; /* ms */
-    bool huge;         /* advised: extents of different advice are never one */
+    enum backing backing;
 };
 
 static struct {
@@ -56,7 +63,7 @@ static void live_count(ptrdiff_t npages, ptrdiff_t count) {
 static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
     page_mark(page, PAGE_MAPPING, extent.npages);
-    page->extra = extent.huge;
+    page->extra = extent.backing;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);
 }
@@ -64,7 +71,7 @@ static void *mapping_mark(struct extent extent) {
 static struct extent mapping_extent(const void *p) {
     const struct page *page = pagemap_page(pointer_pfn(p));
     ASSERT(page->state == PAGE_MAPPING);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .huge = page->extra};
+    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .backing = page->extra};
 }
 
 static void mapping_unmark(const void *p) {
@@ -79,7 +86,7 @@ size_t mapping_npages(const void *p) {
 static struct extent *cache_find(size_t npages, size_t align) {
     struct extent *fit = NULL, *largest = NULL;
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || (e->pfn << PAGE_SHIFT) & (align - 1)) {
+        if (!e->npages || e->backing == BACKING_POOL || (e->pfn << PAGE_SHIFT) & (align - 1)) {
             continue;
         }
         if (e->npages >= npages && (!fit || e->npages < fit->npages)) {
@@ -120,7 +127,8 @@ static bool cache_take_next(struct extent extent, size_t npages) {
     bool done = false;
     lock_take(&cache.lock);
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS && !done; e++) {
-        done = e->npages >= more && e->pfn == extent.pfn + extent.npages && e->huge == extent.huge;
+        done = e->npages >= more && e->pfn == extent.pfn + extent.npages && e->backing == extent.backing &&
+               e->backing != BACKING_POOL;
         if (done) {
             cut_head(e, more);
         }
@@ -132,7 +140,7 @@ static bool cache_take_next(struct extent extent, size_t npages) {
 /* Merges EXTENT with neighbours in the cache. With the lock. */
 static struct extent absorb_neighbours(struct extent extent) {
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || e->huge != extent.huge) {
+        if (!e->npages || e->backing != extent.backing) {
             continue;
         }
         bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
@@ -169,7 +177,8 @@ static size_t cache_limit(void) {
 /* Puts EXTENT in; returns an extent that must leave for it (npages 0: none). */
 static struct extent cache_put(struct extent extent) {
     lock_take(&cache.lock);
-    if (extent.npages > cache_limit()) {
+    /* The pool's pages are for whoever needs them next, in this process or in another. */
+    if (extent.npages > cache_limit() || extent.backing == BACKING_POOL) {
         lock_drop(&cache.lock);
         return extent;
     }
@@ -238,6 +247,13 @@ static size_t evict_all(uint64_t before_ms) {
     return total << PAGE_SHIFT;
 }
 
+/* Says what is behind the pageblocks of EXTENT: the pool's pages behind the first NPOOL pages. */
+static void set_pool_shift(struct extent extent, size_t npool) {
+    for (size_t at = 0; at < extent.npages; at += BLOCK_PAGES) {
+        block_set_pool_shift(pagemap_block(extent.pfn + at), at < npool ? options.pool_shift : 0);
+    }
+}
+
 /* After EXTENT was mapped further, to NPAGES at the same address. */
 static struct extent grown_in_place(struct extent extent, size_t npages) {
     size_t more = npages - extent.npages;
@@ -248,11 +264,15 @@ static struct extent grown_in_place(struct extent extent, size_t npages) {
     region_account((ptrdiff_t)(more << PAGE_SHIFT));
     zone_shed(more);
     extent.npages = npages;
+    set_pool_shift(extent, 0);
     return extent;
 }
 
 /* EXTENT with NPAGES > its own, in place or with its page tables moved; npages 0: refused, nothing changed. */
 static struct extent extent_grow(struct extent extent, size_t npages) {
+    if (extent.backing == BACKING_POOL) {
+        return (struct extent){0};
+    }
     size_t old_bytes = extent.npages << PAGE_SHIFT, bytes = npages << PAGE_SHIFT;
     int refused = sys_grow(pfn_pointer(extent.pfn), old_bytes, bytes);
     if (!refused) {
@@ -273,20 +293,47 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     zone_shed(npages - extent.npages);
     extent.pfn = pointer_pfn(to);
     extent.npages = npages;
+    set_pool_shift(extent, 0);
     return extent;
+}
+
+/* Pages of the hugetlb pool behind the first part of an extent: as many whole ones as there are. The rest is as any
+ * other memory, so a block just above 2 MiB does not cost 4. Returns the pages they are; SIZE_MAX: the extent is lost.
+ */
+static size_t lay_pool(struct extent extent) {
+    size_t laid = 0;
+    if (options.pool_shift && !region_lay_pool(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT, &laid)) {
+        return SIZE_MAX;
+    }
+    set_pool_shift(extent, laid >> PAGE_SHIFT);
+    return laid >> PAGE_SHIFT;
+}
+
+static size_t pool_align(size_t bytes, size_t align) {
+    size_t page = options.pool_shift ? (size_t)1 << options.pool_shift : 0;
+    return bytes >= page ? max_size(align, page) : align;
 }
 
 static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
     size_t bytes = npages << PAGE_SHIFT;
-    void *p = region_map_aligned(bytes, align);
+    char *p = region_map_aligned(bytes, pool_align(bytes, align));
     if (!p) {
         return (struct extent){0};
     }
     zone_shed(npages);
+    struct extent extent = {.pfn = pointer_pfn(p), .npages = npages};
+    size_t npool = lay_pool(extent);
+    if (npool == SIZE_MAX) {
+        return (struct extent){0};
+    }
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
     bool huge = !zero && zone_wants_huge();
-    sys_advise(p, bytes, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = npages, .huge = huge};
+    if (npool < npages) {
+        size_t laid = npool << PAGE_SHIFT;
+        sys_advise(p + laid, bytes - laid, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
+    }
+    extent.backing = npool ? BACKING_POOL : huge ? BACKING_THP : BACKING_SMALL;
+    return extent;
 }
 
 void *mapping_alloc(size_t bytes, size_t align, bool zero) {
@@ -330,8 +377,19 @@ void mapping_free(void *p) {
     extent_release(extent);
 }
 
+/* The least number of pages from NPAGES on after which EXTENT can be cut: not inside a page of the pool. */
+static size_t cut_after(struct extent extent, size_t npages) {
+    unsigned shift = block_pool_shift(pagemap_block(extent.pfn + npages));
+    return shift ? min_size(extent.npages, round_up(npages, max_size((size_t)1 << shift >> PAGE_SHIFT, BLOCK_PAGES)))
+                 : npages;
+}
+
 /* The pages beyond NPAGES go back to the kernel at once: whoever shrinks a large block wants the memory. */
 static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
+    npages = cut_after(extent, npages);
+    if (npages == extent.npages) {
+        return p;
+    }
     extent_unmap((struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages});
     live_count((ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
     extent.npages = npages;

@@ -7,7 +7,6 @@
 #include "sys.h"
 
 #define META_SHIFT_MIN 6
-#define META_SHIFT_MAX 20
 #define META_CHUNK ((size_t)256 << 10)
 #define META_FIRST ((size_t)64 << 10)
 

@@ -36,6 +36,24 @@ static bool parse_onoff(struct span value, void *field) {
     return true;
 }
 
+static bool parse_hugepages(struct span value, void *field) {
+    static const struct {
+        const char *word;
+        bool hugepages;
+        uint8_t pool_shift;
+    } words[] = {
+        {"off", false, 0}, {"auto", true, 0}, {"thp", true, 0}, {"hugetlb", true, 21}, {"hugetlb1g", true, 30},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (span_is(value, words[i].word)) {
+            *(bool *)field = words[i].hugepages;
+            options.pool_shift = words[i].pool_shift;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool parse_number(struct span value, uint64_t *number) {
     uint64_t n = 0;
     if (!value.length) {
@@ -103,6 +121,7 @@ static bool parse_heap(struct span value, void *field) {
     *(bool *)field = slob;
     if (slob) {
         options.hugepages = false;
+        options.pool_shift = 0;
         options.map_cache = 0;
     }
     return true;
@@ -145,7 +164,7 @@ static const struct option {
     bool (*parse)(struct span value, void *field);
     void *field;
 } table[] = {
-    {"hugepages", parse_onoff, &options.hugepages},
+    {"hugepages", parse_hugepages, &options.hugepages},
     {"huge_threshold", parse_bytes, &options.huge_threshold},
     {"decay_ms", parse_ms, &options.decay_ms},
     {"magazine_max", parse_bytes, &options.magazine_max},

@@ -1,18 +1,23 @@
+// clang-format off
 /*
  * options.h: SLABMALLOC_CONF=key:value,...
  *
  *   key             values          default  who should change it
- *   hugepages       auto|off        auto     off: a program whose resident memory matters more than its speed
+ *   hugepages       auto|thp|off|   auto     off: a program whose resident memory matters more than its speed.
+ *                   hugetlb|                 hugetlb, hugetlb1g: where pages of 2 MiB or 1 GiB were reserved for it
+ *                   hugetlb1g                (doc/dma.md says how): all memory comes from that pool, and what it does
+ *                                            not have from transparent huge pages. auto: as thp
  *   huge_threshold  bytes (K M G)   32M      memory in use from which new memory is advised for huge pages; lower it
  *                                            for a heap known to be filled densely
  *   decay_ms        milliseconds    500      how long unused memory stays resident; 0 gives it back at the next
  *                                            slow path, for programs that share a tight machine; -1 never, for
  *                                            benchmarks and real-time loops
  *   background      auto|off        auto     off: no thread but the program's own, ever; unused memory then goes back
- * on threads' slow paths only, so an idle process keeps what it has magazine_max    bytes (K M)     32K      most bytes
- * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
- *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
- *                                            half of the live ones if that is more)
+ *                                            on threads' slow paths only, so an idle process keeps what it has
+ *   magazine_max    bytes (K M)     32K      most bytes of one size class a thread keeps; lower it for thousands of
+ *                                            threads, raise it for few threads with large batches
+ *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or half of the live ones
+ *                                            if that is more)
  *   heap            slab|slob       slab     slob: malloc is one SLOB heap, for programs whose footprint matters more
  *                                            than their speed; also says hugepages:off,map_cache:0
  *   report_exit     slab+buddy+     none     which reports to write at exit: some of slab, buddy, pagetype, zone, json,
@@ -22,6 +27,7 @@
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.
  */
+// clang-format on
 #ifndef SLABMALLOC_OPTIONS_H
 #define SLABMALLOC_OPTIONS_H
 
@@ -31,6 +37,7 @@
 
 struct options {
     bool hugepages;
+    uint8_t pool_shift; /* memory comes from the hugetlb pool in pages of 2^pool_shift bytes; 0: it does not */
     size_t huge_threshold;
     int64_t decay_ms;
     bool background;

@@ -157,7 +157,7 @@ void zone_decay(uint64_t now_ms);
 /* One decay step for every zone that gives back all that was of no use since the last one. Returns the pages. */
 size_t zone_decay_all(void);
 
-/* Free pages that may be resident, in all zones: an estimate, without locks. */
+/* Free pages that may be resident and can be given back, in all zones: an estimate, without locks. */
 size_t zone_dirty_pages(void);
 
 /* Part of the pageblock of PFN is about to be purged: the kernel shall not make it a huge page again. By a thread that
@@ -172,6 +172,9 @@ size_t zone_trim(void);
 
 /* Unmaps free pageblocks, and gives back what their tables took. Returns the pages unmapped. */
 size_t zone_unmap_free(void);
+
+/* Unmaps free pages of the hugetlb pool until at most KEEP_PAGES are left: others can have them. Returns how many. */
+size_t zone_return_pool(struct zone *zone, size_t keep_pages);
 
 /* The kernel refused memory (RLIMIT_AS, overcommit): from now on zones keep few free pageblocks mapped. */
 void zone_note_scarce(void);

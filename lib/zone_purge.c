@@ -189,7 +189,7 @@ size_t zone_trim(void) {
 size_t zone_dirty_pages(void) {
     size_t dirty = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        dirty += counter_read(&zone->buddy.dirty_pages);
+        dirty += counter_read(&zone->buddy.dirty_pages) + counter_read(&zone->buddy.pool_pages);
     }
     return dirty;
 }
@@ -217,6 +217,7 @@ void zone_decay(uint64_t now_ms) {
         }
         size_t idle, dirty = decay_step(zone, &idle);
         size_t min = counter_read(&zone->marks.min);
+        zone_return_pool(zone, options.decay_ms ? counter_read(&zone->buddy.pool_pages) / 2 : 0);
         if (options.decay_ms == 0) {
             purge_down_to(zone, min, 0);
         } else if (idle > counter_read(&zone->marks.low)) {
@@ -233,6 +234,7 @@ size_t zone_decay_all(void) {
             size_t keep = max_size(dirty - idle, counter_read(&zone->marks.min));
             total += purge_down_to(zone, keep, purge_min_order(zone, 0));
         }
+        total += zone_return_pool(zone, 0);
     }
     return total;
 }

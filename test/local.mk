@@ -10,9 +10,13 @@ unit_tests = \
 	test/unit/test_background \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
+	test/unit/test_dma \
+	test/unit/test_dma_observe \
+	test/unit/test_dma_pool \
 	test/unit/test_fork \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
+	test/unit/test_hugetlb \
 	test/unit/test_inject \
 	test/unit/test_kmalloc \
 	test/unit/test_kmem_cache \
@@ -66,6 +70,7 @@ preload_programs = \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
 	test/preload/progs/kmem_plugin \
+	test/preload/progs/hugetlb_heap \
 	test/preload/progs/late_load \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
@@ -99,6 +104,7 @@ preload_tests = \
 	test/preload/gcc_behaves_the_same.t \
 	test/preload/git_behaves_the_same.t \
 	test/preload/glibc_extras_conform.t \
+	test/preload/hugetlb_pools_are_used_and_given_back.t \
 	test/preload/java_behaves_the_same.t \
 	test/preload/kernel_style_code_compiles_and_runs.t \
 	test/preload/launcher_runs_programs.t \
@@ -181,9 +187,13 @@ test_unit_test_api_LDADD = $(UNIT_LIBS)
 test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_observe_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_pool_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
+test_unit_test_hugetlb_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free

@@ -35,10 +35,10 @@ static const char *warnings_of(const char *text) {
 }
 
 static bool same(const struct options *a, const struct options *b) {
-    return a->hugepages == b->hugepages && a->huge_threshold == b->huge_threshold && a->decay_ms == b->decay_ms &&
-           a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background &&
-           a->slob == b->slob &&
-           a->report_exit == b->report_exit && !strcmp(a->report_file, b->report_file);
+    return a->hugepages == b->hugepages && a->pool_shift == b->pool_shift && a->huge_threshold == b->huge_threshold &&
+           a->decay_ms == b->decay_ms && a->magazine_max == b->magazine_max && a->map_cache == b->map_cache &&
+           a->background == b->background && a->slob == b->slob && a->report_exit == b->report_exit &&
+           !strcmp(a->report_file, b->report_file);
 }
 
 static void must_be_silent(const char *text) {
@@ -62,6 +62,19 @@ Test(options, every_key_sets_its_own_field_and_no_other) {
     expected.hugepages = false;
     require(same(&options, &expected));
     must_be_silent("hugepages:auto");
+    expected.hugepages = true;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:hugetlb");
+    expected.pool_shift = 21;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:hugetlb1g");
+    expected.pool_shift = 30;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:off");
+    expected.hugepages = false;
+    expected.pool_shift = 0;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:thp");
     expected.hugepages = true;
     require(same(&options, &expected));
     must_be_silent("huge_threshold:12345");
