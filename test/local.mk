@@ -176,6 +176,7 @@ build_tests = \
 	test/install_layout.sh \
 	test/lint.sh \
 	test/lists.sh \
+	test/man_pages.sh \
 	test/soak/soak_notices_faults.sh
 
 # Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
