@@ -59,13 +59,10 @@ check "the pages have the prototypes of the headers" same_prototypes
 
 # man finds a page by the names in its first section.
 named() {
-	local page name missing=
-	for page in doc/man/*.3; do
-		for name in $(sed -n 's/^\.Fn \([a-z0-9_]*\).*/\1/p' "$page" | sort -u); do
-			sed -n '/^\.Sh NAME/,/^\.Nd/p' doc/man/*.3 | grep -q "^\.Nm $name\( ,\)\?$" || missing+=" $name"
-		done
-	done
-	[ -z "$missing" ] || { echo "not in a NAME section:$missing"; false; }
+	local unnamed
+	unnamed=$(comm -23 <(sed -n 's/^\.Fn \([a-z0-9_]*\).*/\1/p' doc/man/*.3 | sort -u) \
+		<(sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z0-9_]*\).*/\1/p' doc/man/*.3 | sort -u))
+	[ -z "$unnamed" ] || { echo "in no NAME section: $unnamed"; false; }
 }
 check "every function a page tells of is among the names of one" named
 
