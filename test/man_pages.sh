@@ -1,8 +1,8 @@
 #!/bin/bash
-# The man pages say what the headers say: every function has its page, with the prototype that the header has, and every
-# key of SLABMALLOC_CONF is described. man and mandoc find nothing to warn of.
+# The man pages say what the headers say: every function has its page, with the prototype that the header has; examples
+# compile, every key of SLABMALLOC_CONF is described. man and mandoc find nothing to warn of.
 set -u
-: "${top_srcdir:?}"
+: "${top_srcdir:?}" "${CC:=gcc}"
 cd "$top_srcdir" || exit 99
 export LC_ALL=C.UTF-8
 
@@ -96,6 +96,24 @@ keys_in() {
 check "the README lists every key of SLABMALLOC_CONF" keys_in README.md '^| `KEY:'
 check "so does slabmalloc(1)" keys_in doc/man/slabmalloc.1 '^\.It Cm KEY :'
 check "so does options.h" keys_in lib/options.h '^ \*   KEY '
+
+# An example's first part, up to an empty line, is a function; the rest, or all of it, stands in one.
+example_compiles() {
+	{
+		printf '#include <%s>\n' pthread.h stdio.h stdlib.h unistd.h
+		sed -n 's/^\.In \(.*\)/#include <\1>/p' "$1"
+		echo 'struct session { pthread_mutex_t lock; };'
+		awk '
+			/^\.Bd -literal/ { inside = 1; next }
+			/^\.Ed/ { inside = 0 }
+			inside && /^$/ { before = text; text = "" }
+			inside { gsub(/\\e/, "\\"); text = text $0 "\n" }
+			END { print before "void example(void);\nvoid example(void) {\n" text "}" }' "$1"
+	} | $CC -std=gnu17 -Wall -Wno-unused-variable -Werror -Ilib -fsyntax-only -xc -
+}
+for page in doc/man/*.3; do
+	check "the example of $page compiles" example_compiles "$page"
+done
 
 # silent COMMAND...: it has nothing to say on standard error.
 silent() {
