@@ -557,7 +557,10 @@ Test(slob, fork_waits_for_every_lock_that_another_thread_holds) {
     for (size_t i = 0; i < nvisited; i++) {
         MUST(waits_for(visited[i], fork_once));
     }
-    slob_destroy(a);
+    slob_destroy(a); /* not the first of the list */
+    nvisited = 0;
+    slob_each_lock(note_lock);
+    MUST(nvisited == 3 && visited[2] == &b->lock);
     slob_destroy(b);
 }
 

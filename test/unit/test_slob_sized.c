@@ -281,6 +281,13 @@ Test(slob_sized, check_finds_planted_damage) {
     uint16_t *head = (uint16_t *)a;
     head[0] = 600;
     check_must_find("a free SLOB block does not end in its page", heap);
+    head[0] = 0;
+    check_must_find("a free SLOB block does not end in its page", heap);
+    uint16_t *last = head + (size_t)15 * SLOB_UNIT / sizeof *head;
+    head[0] = 5;
+    last[0]++;
+    check_must_find("a free SLOB block does not end in its page", heap);
+    last[0]--;
     head[0] = 4;
     check_must_find("a SLOB page's free units differ from its sum", heap);
     head[0] = 15;
