@@ -24,6 +24,7 @@ struct extent {
     size_t npages;     /* 0: free slot */
     uint64_t freed_at; /* ms */
     bool huge;         /* advised: extents of different advice are never one */
+    unsigned node;     /* home of the thread that got it, whose node its pages are most likely on */
 };
 
 static struct {
@@ -43,7 +44,7 @@ static void live_count(ptrdiff_t npages, ptrdiff_t count) {
 static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
     page_mark(page, PAGE_MAPPING, extent.npages);
-    page->extra = extent.huge;
+    page->extra = (extent.node << 1 | extent.huge) & 0xffff;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);
 }
@@ -51,7 +52,8 @@ static void *mapping_mark(struct extent extent) {
 static struct extent mapping_extent(const void *p) {
     const struct page *page = pagemap_page(pointer_pfn(p));
     ASSERT(page->state == PAGE_MAPPING);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .huge = page->extra};
+    return (struct extent){
+        .pfn = pointer_pfn(p), .npages = page->link, .huge = page->extra & 1, .node = page->extra >> 1};
 }
 
 static void mapping_unmark(const void *p) {
@@ -62,11 +64,11 @@ size_t mapping_npages(const void *p) {
     return mapping_extent(p).npages;
 }
 
-/* The smallest extent of at least NPAGES that starts at ALIGN, else the largest one. With the lock. */
-static struct extent *cache_find(size_t npages, size_t align) {
+/* Of NODE's, the smallest extent of at least NPAGES that starts at ALIGN, else the largest one. With the lock. */
+static struct extent *cache_find(size_t npages, size_t align, unsigned node) {
     struct extent *fit = NULL, *largest = NULL;
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || (e->pfn << PAGE_SHIFT) & (align - 1)) {
+        if (!e->npages || e->node != node || (e->pfn << PAGE_SHIFT) & (align - 1)) {
             continue;
         }
         if (e->npages >= npages && (!fit || e->npages < fit->npages)) {
@@ -80,10 +82,10 @@ static struct extent *cache_find(size_t npages, size_t align) {
 }
 
 /* Takes an extent out for a request of NPAGES: the head of a large enough one, or all of a smaller one. */
-static struct extent cache_take(size_t npages, size_t align) {
+static struct extent cache_take(size_t npages, size_t align, unsigned node) {
     struct extent taken = {0};
     lock_take(&cache.lock);
-    struct extent *e = cache_find(npages, align);
+    struct extent *e = cache_find(npages, align, node);
     if (e) {
         taken = *e;
         if (e->npages >= npages + SPLIT_LEAST_PAGES) {
@@ -102,7 +104,7 @@ static struct extent cache_take(size_t npages, size_t align) {
 /* Merges EXTENT with neighbours in the cache. With the lock. */
 static struct extent absorb_neighbours(struct extent extent) {
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || e->huge != extent.huge) {
+        if (!e->npages || e->huge != extent.huge || e->node != extent.node) {
             continue;
         }
         bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
@@ -246,7 +248,7 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     return extent;
 }
 
-static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
+static struct extent extent_fresh(size_t npages, size_t align, bool zero, unsigned node) {
     size_t bytes = npages << PAGE_SHIFT;
     void *p = region_map_aligned(bytes, align);
     if (!p) {
@@ -256,13 +258,15 @@ static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
     bool huge = !zero && zone_wants_huge();
     sys_advise(p, bytes, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = npages, .huge = huge};
+    numa_place_mapping(p, bytes);
+    return (struct extent){.pfn = pointer_pfn(p), .npages = npages, .huge = huge, .node = node};
 }
 
 void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     size_t npages = pages_of(bytes);
+    unsigned node = numa_home();
     align = max_size(align, BLOCK_BYTES);
-    struct extent extent = cache_take(npages, align);
+    struct extent extent = cache_take(npages, align, node);
     size_t dirty = min_size(extent.npages, npages);
     if (extent.npages && extent.npages < npages) {
         struct extent grown = align == BLOCK_BYTES ? extent_grow(extent, npages) : (struct extent){0};
@@ -273,7 +277,7 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     }
     if (!extent.npages) {
         dirty = 0;
-        extent = extent_fresh(npages, align, zero);
+        extent = extent_fresh(npages, align, zero, node);
     }
     if (!extent.npages) {
         return NULL;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "numa.h"
 
 struct options options = {
     .hugepages = true,
@@ -15,6 +16,7 @@ struct options options = {
     .background = true,
     .magazine_max = (size_t)32 << 10,
     .map_cache = (size_t)16 << 20,
+    .numa = NUMA_LOCAL,
 };
 
 struct span {
@@ -93,14 +95,40 @@ static bool parse_ms(struct span value, void *field) {
     return true;
 }
 
+/* FIELD is not used: this key has two. */
+static bool parse_numa(struct span value, void *field) {
+    static const char *const word[] = {[NUMA_LOCAL] = "local", [NUMA_INTERLEAVE] = "interleave", [NUMA_OFF] = "off"};
+    static const char node[] = "node=";
+    const size_t length = sizeof node - 1;
+    uint64_t n;
+    (void)field;
+    for (unsigned i = 0; i < sizeof word / sizeof *word; i++) {
+        if (span_is(value, word[i])) {
+            options.numa = (enum numa_policy)i;
+            return true;
+        }
+    }
+    if (value.length <= length || memcmp(value.text, node, length) != 0 ||
+        !parse_number((struct span){value.text + length, value.length - length}, &n) || n >= NODES_MAX) {
+        return false;
+    }
+    options.numa = NUMA_NODE;
+    options.numa_node = (unsigned)n;
+    return true;
+}
+
 static const struct option {
     const char *key;
     bool (*parse)(struct span value, void *field);
     void *field;
 } table[] = {
-    {"hugepages", parse_onoff, &options.hugepages}, {"huge_threshold", parse_bytes, &options.huge_threshold},
-    {"decay_ms", parse_ms, &options.decay_ms},      {"magazine_max", parse_bytes, &options.magazine_max},
-    {"map_cache", parse_bytes, &options.map_cache}, {"background", parse_onoff, &options.background},
+    {"hugepages", parse_onoff, &options.hugepages},
+    {"huge_threshold", parse_bytes, &options.huge_threshold},
+    {"decay_ms", parse_ms, &options.decay_ms},
+    {"magazine_max", parse_bytes, &options.magazine_max},
+    {"map_cache", parse_bytes, &options.map_cache},
+    {"background", parse_onoff, &options.background},
+    {"numa", parse_numa, NULL},
 };
 
 static void option_apply(struct span pair) {

@@ -11,8 +11,10 @@
  *   background      auto|off        auto     off: no thread but the program's own, ever; unused memory then goes back
  * on threads' slow paths only, so an idle process keeps what it has magazine_max    bytes (K M)     32K      most bytes
  * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
- *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
- *                                            half of the live ones if that is more)
+ *   numa            local|interleave|off|node=N  local: each thread's memory on its node; interleave: all of it spread
+ * over the nodes, for data that all threads read; off: left to the kernel; node=N: all from node N, or the nearest one
+ * that can be used map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or half of
+ * the live ones if that is more)
  *
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.
@@ -22,6 +24,8 @@
 
 #include "base.h"
 
+enum numa_policy { NUMA_LOCAL, NUMA_INTERLEAVE, NUMA_OFF, NUMA_NODE };
+
 struct options {
     bool hugepages;
     size_t huge_threshold;
@@ -29,6 +33,8 @@ struct options {
     bool background;
     size_t magazine_max;
     size_t map_cache;
+    enum numa_policy numa;
+    unsigned numa_node; /* of NUMA_NODE */
 };
 
 extern struct options options;

@@ -80,7 +80,8 @@ struct page {
         uint64_t word;
     };
     uint64_t prev : 48;
-    uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: advised for huge pages */
+    uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: home << 1 | advised for huge
+                            pages */
 };
 _Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
 
