@@ -36,9 +36,13 @@ bench_idle_threads_SOURCES = bench/idle_threads.c bench/memory_probe.h
 
 # What a preloaded library costs a small program.
 bench_startup_SOURCES = bench/startup.c bench/memory_probe.h
+# What SLOB is for: the footprint of whole programs, and overhead on traces.
+bench_footprint_SOURCES = bench/footprint.c bench/memory_probe.h
+bench_slob_trace_SOURCES = bench/slob_trace.c bench/memory_probe.h
+bench_slob_trace_LDADD = libslabcore.la -lm
 # fork beside busy threads.
 bench_fork_SOURCES = bench/fork.c
-bench_programs = bench/measure bench/startup bench/hello bench/fork $(bench_probes) \
+bench_programs = bench/measure bench/startup bench/hello bench/fork bench/footprint bench/slob_trace $(bench_probes) \
 	$(bench_workloads)
 
 # libempty.so is preloaded, so it must be a shared object: -rpath says so.
@@ -56,6 +60,7 @@ bench_micro_SOURCES = \
 	bench/micro_batches.c \
 	bench/micro_churn.c \
 	bench/micro_cross.c \
+	bench/micro_kmem.c \
 	bench/micro_large.c \
 	bench/micro_main.c \
 	bench/micro_pages.c \

@@ -21,6 +21,7 @@ void micro_add_cross(void);
 void micro_add_threads(void);
 void micro_add_large(void);
 void micro_add_pages(void);
+void micro_add_kmem(void);
 
 #define MICRO_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -11,5 +11,6 @@ int main(int argc, char **argv) {
     micro_add_threads();
     micro_add_large();
     micro_add_pages();
+    micro_add_kmem();
     return gbench_main(argc, argv);
 }

@@ -18,6 +18,9 @@ _Static_assert(SLABMALLOC_WATERMARK_AUTO == ZONE_HIGH_AUTO, "pages.h names the w
 /* Zones in an explicit list; more are of no use. */
 #define LIST_MAX ((size_t)ZONES_MAX)
 
+/* Of the watermark min: zones grow until they have as many free pages. */
+#define MIN_MAX (((size_t)1 << 30) >> PAGE_SHIFT)
+
 static void *fail(int error) {
     errno = error;
     return NULL;
@@ -74,7 +77,7 @@ static void *try_twice(struct owner *owner, const struct page_request *request, 
     void *p = page_alloc(owner, request);
     if (unlikely(!p) && !(flags & (SLABMALLOC_PAGE_NOWAIT | SLABMALLOC_PAGE_NORETRY))) {
         size_t freed = owner ? page_cache_flush(owner) : 0;
-        p = heap_reclaim() || freed ? page_alloc(owner, request) : NULL;
+        p = heap_relieve() || freed ? page_alloc(heap_enter(), request) : NULL;
     }
     return likely(p != NULL) ? p : fail(ENOMEM);
 }
@@ -265,7 +268,7 @@ API int slabmalloc_zone_set_watermarks(struct slabmalloc_zone name, const struct
     if (!zone) {
         return -1;
     }
-    if (marks->min > marks->low || marks->low > marks->high) {
+    if (marks->min > MIN_MAX || marks->min > marks->low || marks->low > marks->high) {
         errno = EINVAL;
         return -1;
     }

@@ -29,6 +29,10 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* What every process writes to at its start lies beside the initialized data, whose page is written to anyway: .bss
+ * begins on a page of its own. */
+#define WRITTEN_AT_START __attribute__((section(".data")))
+
 #ifdef SLABMALLOC_DEBUG
 void fault_assert(const char *file, int line, const char *condition) __attribute__((noreturn, cold));
 #define ASSERT(cond) ((cond) ? (void)0 : fault_assert(__FILE__, __LINE__, #cond))

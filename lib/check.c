@@ -20,7 +20,7 @@ static bool has_tags(const struct slab *slab, uint32_t tag) {
 }
 
 static const char *check_list(const struct owner *owner, unsigned class, unsigned bin, size_t *nslabs) {
-    const struct slab *head = owner->cache[class].list[bin], *prev = head ? head->prev : NULL;
+    const struct slab *head = owner_cache(owner, class)->list[bin], *prev = head ? head->prev : NULL;
     size_t before = *nslabs;
     for (const struct slab *slab = head; slab; prev = slab, slab = slab->next) {
         const char *broken = slab_check(slab);
@@ -42,7 +42,7 @@ static const char *check_list(const struct owner *owner, unsigned class, unsigne
     if (head && (prev != head->prev || prev->next)) {
         return "a slab list's tail is wrong";
     }
-    return *nslabs - before == owner->cache[class].count[bin] ? NULL : "a slab list's count is wrong";
+    return *nslabs - before == owner_cache(owner, class)->count[bin] ? NULL : "a slab list's count is wrong";
 }
 
 static const char *check_class(const struct owner *owner, unsigned class) {
@@ -53,7 +53,7 @@ static const char *check_class(const struct owner *owner, unsigned class) {
             return broken;
         }
     }
-    return nslabs == owner->cache[class].nslabs ? NULL : "an owner's slab count differs from its lists";
+    return nslabs == owner_cache(owner, class)->nslabs ? NULL : "an owner's slab count differs from its lists";
 }
 
 static const char *check_owner(const struct owner *owner) {

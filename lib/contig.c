@@ -4,8 +4,7 @@
 
 /* PFN begins a pageblock of ZONE of which the first NPAGES pages are free. */
 static bool begins_free(const struct zone *zone, uintptr_t pfn, size_t npages) {
-    return pagemap_has_page(pfn) && block_zone(pagemap_block(pfn)) == zone->index + 1u &&
-           pageblock_is_free(pfn, npages);
+    return zone_of_any(pfn) == zone && pageblock_is_free(pfn, npages);
 }
 
 static bool all_free(const struct zone *zone, uintptr_t pfn, size_t npages) {

@@ -5,45 +5,44 @@
 
 #include "sys.h"
 
-/* One message is built in this buffer and written by one write(2), so lines of two threads do not mix. */
-struct message {
-    char text[256];
-    size_t length;
-};
-
-static void message_add(struct message *m, const char *text, size_t length) {
+static void message_bytes(struct message *m, const char *text, size_t length) {
     length = min_size(length, sizeof m->text - 1 - m->length);
     memcpy(m->text + m->length, text, length);
     m->length += length;
 }
 
-static void message_string(struct message *m, const char *text) {
-    message_add(m, text, strlen(text));
+void message_string(struct message *m, const char *text) {
+    message_bytes(m, text, strlen(text));
 }
 
-static void message_number(struct message *m, uintptr_t n, unsigned base) {
+void message_number(struct message *m, uintptr_t n, unsigned base) {
     char digits[24];
     size_t at = sizeof digits;
     do {
         digits[--at] = "0123456789abcdef"[n % base];
         n /= base;
     } while (n);
-    message_add(m, digits + at, sizeof digits - at);
+    message_string(m, base == 16 ? "0x" : "");
+    message_bytes(m, digits + at, sizeof digits - at);
 }
 
-static void message_write(struct message *m) {
+void message_write(struct message *m) {
     m->text[m->length++] = '\n';
     sys_write(2, m->text, m->length);
+}
+
+void message_fatal(struct message *m) {
+    message_write(m);
+    abort();
 }
 
 void fault_pointer(const char *what, const void *pointer) {
     struct message m = {.length = 0};
     message_string(&m, "slabmalloc: fatal: ");
     message_string(&m, what);
-    message_string(&m, ": 0x");
+    message_string(&m, ": ");
     message_number(&m, (uintptr_t)pointer, 16);
-    message_write(&m);
-    abort();
+    message_fatal(&m);
 }
 
 void fault_warn(const char *what, const char *text, size_t length, const char *remedy) {
@@ -51,7 +50,7 @@ void fault_warn(const char *what, const char *text, size_t length, const char *r
     message_string(&m, "slabmalloc: ");
     message_string(&m, what);
     message_string(&m, " '");
-    message_add(&m, text, min_size(length, 100));
+    message_bytes(&m, text, min_size(length, 100));
     message_string(&m, "' ");
     message_string(&m, remedy);
     message_write(&m);
@@ -66,7 +65,6 @@ void fault_assert(const char *file, int line, const char *condition) {
     message_number(&m, (uintptr_t)line, 10);
     message_string(&m, ": broken invariant: ");
     message_string(&m, condition);
-    message_write(&m);
-    abort();
+    message_fatal(&m);
 }
 #endif

@@ -8,6 +8,17 @@
 
 #include "base.h"
 
+/* A line that is built in this buffer and written by one write(2), so lines of two threads do not mix. Begin with an
+ * empty one; what does not fit is cut. BASE 16 puts 0x before the number. */
+struct message {
+    char text[256];
+    size_t length;
+};
+void message_string(struct message *m, const char *text);
+void message_number(struct message *m, uintptr_t n, unsigned base);
+void message_write(struct message *m);
+void message_fatal(struct message *m) __attribute__((noreturn));
+
 /* "slabmalloc: fatal: WHAT: POINTER", then abort(). */
 void fault_pointer(const char *what, const void *pointer) __attribute__((noreturn, cold));
 

@@ -1,13 +1,16 @@
 #include "fork.h"
 
 #include "background.h"
+#include "kmem_class.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
+#include "options.h"
 #include "owner.h"
 #include "pagemap.h"
 #include "reclaim.h"
 #include "region.h"
+#include "slob.h"
 #include "sys.h"
 #include "zone.h"
 
@@ -22,8 +25,10 @@ static __thread struct {
 } forking __attribute__((tls_model("initial-exec")));
 
 static void each_lock(void (*visit)(struct lock *lock)) {
+    slob_each_lock(visit);
     owner_each_lock(visit);
     zone_each_lock(visit);
+    visit(kmem_lock());
     visit(mapping_lock());
     visit(pagemap_lock());
     visit(meta_lock());
@@ -84,7 +89,9 @@ static void fork_child(void) {
     if (!inside) {
         zone_fork_child();
     }
-    background_new_process();
+    if (!options.slob) {
+        background_new_process();
+    }
     fork_over();
 }
 

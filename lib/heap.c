@@ -6,12 +6,15 @@
 #include "background.h"
 #include "fault.h"
 #include "fork.h"
+#include "kmem_cache.h"
 #include "mapping.h"
 #include "options.h"
 #include "page.h"
 #include "reclaim.h"
+#include "region.h"
 #include "remote.h"
 #include "run.h"
+#include "slob.h"
 #include "sys.h"
 #include "zone.h"
 
@@ -25,17 +28,21 @@
 #define NODES_MS 500
 
 enum heap_state { HEAP_RAW, HEAP_READY };
-static _Atomic int heap_state;
-static struct lock heap_start_lock;
+static _Atomic int heap_state WRITTEN_AT_START;
+static struct lock heap_start_lock WRITTEN_AT_START;
 
 /* Before the first slow call of any thread. Nothing here allocates. */
 static void heap_init(void) {
     lock_take(&heap_start_lock);
     if (atomic_load_explicit(&heap_state, memory_order_relaxed) == HEAP_RAW) {
         options_read_environment();
-        pagemap_init();
-        zone_init();
-        background_new_process();
+        if (options.slob) {
+            slob_start_process(); /* its zones start when they are needed */
+        } else {
+            pagemap_init();
+            zone_init();
+            background_new_process();
+        }
         atomic_store_explicit(&heap_state, HEAP_READY, memory_order_release);
     }
     lock_drop(&heap_start_lock);
@@ -45,16 +52,26 @@ static bool heap_ready(void) {
     return likely(atomic_load_explicit(&heap_state, memory_order_acquire) == HEAP_READY);
 }
 
-static struct owner *heap_owner(void) {
+void heap_begin(void) {
     if (!heap_ready()) {
         heap_init();
+    }
+}
+
+static struct owner *heap_owner(void) {
+    heap_begin();
+    if (unlikely(options.slob)) {
+        slob_need_zones();
     }
     return owner_get();
 }
 
 /* What must wait until the C library is up: registering fork handlers may allocate. */
 __attribute__((constructor(101))) static void heap_start(void) {
-    heap_owner();
+    heap_begin();
+    if (!options.slob) {
+        heap_owner();
+    }
     fork_init();
 }
 
@@ -112,7 +129,7 @@ struct owner *heap_enter(void) {
 
 bool heap_enter_nowait(struct owner **owner) {
     *owner = owner_have();
-    return heap_ready();
+    return heap_ready() && slob_zones_started();
 }
 
 static void *no_memory(void) {
@@ -120,10 +137,10 @@ static void *no_memory(void) {
     return NULL;
 }
 
-/* The kernel refuses: give up what is kept for reuse. False: there was nothing. */
-bool heap_reclaim(void) {
+bool heap_relieve(void) {
     zone_note_scarce();
-    return mapping_trim() + zone_unmap_free() > 0;
+    bool dropped = kmem_relieve();
+    return (mapping_trim() + zone_unmap_free() > 0) | dropped;
 }
 
 static void *slab_alloc(struct owner *owner, unsigned class) {
@@ -157,12 +174,65 @@ static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
     return large_alloc(owner, bytes, align, zero);
 }
 
+/*
+ * heap:slob. No magazine of malloc's classes ever has an object then, and no page their tags, so every call of the
+ * malloc family comes by here. Objects of caches live in slabs all the same.
+ */
+static bool is_slobs(uint32_t tag) {
+    return unlikely(options.slob) && !(tag >> TAG_CLASS_BITS);
+}
+
+/* More free memory than this, and a share of the heap, does not stay resident: there is no helper to wait for. */
+#define SLOB_DIRTY_PAGES ((size_t)16)
+#define SLOB_DIRTY_SHARE 64
+
+static void slob_tick(void) {
+    static _Atomic uint32_t calls WRITTEN_AT_START;
+    if (atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) % TICK_CALLS || options.decay_ms < 0) {
+        return;
+    }
+    size_t allowed = SLOB_DIRTY_PAGES + (region_footprint() >> PAGE_SHIFT) / SLOB_DIRTY_SHARE;
+    if (slob_dirty_pages() + zone_dirty_pages() > allowed) {
+        slob_trim();
+        zone_trim();
+    }
+    mapping_decay(sys_now_ms());
+}
+
+static void *slob_allocate(size_t bytes, size_t align, bool zero) {
+    slob_tick();
+    void *p = slob_alloc(slob_of_process(), bytes, align, zero);
+    if (unlikely(!p) && heap_relieve()) {
+        p = slob_alloc(slob_of_process(), bytes, align, zero);
+    }
+    return p ? p : no_memory();
+}
+
+static void *slob_reallocate(void *p, size_t bytes) {
+    slob_tick();
+    void *to = slob_realloc(slob_of_process(), p, bytes);
+    if (unlikely(!to) && heap_relieve()) {
+        to = slob_realloc(slob_of_process(), p, bytes);
+    }
+    return to ? to : no_memory();
+}
+
+static void slob_release(void *p) {
+    if (p) {
+        slob_tick();
+        slob_free(slob_of_process(), p);
+    }
+}
+
 /* Every slow allocation. ALIGN 1: none beyond the usual; ZERO has no effect on slab objects. */
 static void *allocate(size_t bytes, size_t align, bool zero) {
-    struct owner *owner = heap_enter();
-    void *p = route(owner, bytes, align, zero);
-    if (unlikely(!p) && heap_reclaim()) {
-        p = route(owner, bytes, align, zero);
+    heap_begin();
+    if (unlikely(options.slob)) {
+        return slob_allocate(bytes, align, zero);
+    }
+    void *p = route(heap_enter(), bytes, align, zero);
+    if (unlikely(!p) && heap_relieve()) {
+        p = route(heap_enter(), bytes, align, zero);
     }
     if (unlikely(!p)) {
         errno = ENOMEM;
@@ -191,9 +261,13 @@ static void check_page_start(const void *p) {
     }
 }
 
-/* An object of a slab: ours, and its magazine full or with P on top, or another owner's. */
+/* An object of a slab: a cache's; or ours, and its magazine full or with P on top; or another owner's. */
 static void free_object(struct owner *owner, uint32_t tag, void *p) {
     uint32_t class = owner ? tag ^ owner_tag(owner) : CLASS_COUNT;
+    if (kmem_is_class(tag & TAG_CLASS_MASK)) {
+        kmem_free_slow(owner, tag, p, __builtin_return_address(0));
+        return;
+    }
     if (class < CLASS_COUNT) {
         magazine_push_slow(owner, class, p);
     } else {
@@ -203,9 +277,14 @@ static void free_object(struct owner *owner, uint32_t tag, void *p) {
 
 void heap_free_slow(void *p) {
     uint32_t tag = pagemap_tag(p);
+    if (is_slobs(tag)) {
+        slob_release(p);
+        return;
+    }
     bool object = tag >> TAG_CLASS_BITS;
     struct owner *owner = owner_have();
-    if (object && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
+    bool mallocs = object && (tag & TAG_CLASS_MASK) < CLASS_COUNT;
+    if (mallocs && owner && (tag ^ owner_tag(owner)) >= CLASS_COUNT && remote_gather(owner, tag, p)) {
         return;
     }
     if (!object && tag != TAG_RUN && tag != TAG_MAPPING) {
@@ -230,14 +309,21 @@ void *heap_calloc(size_t n, size_t bytes) {
     if (unlikely(__builtin_mul_overflow(n, bytes, &total))) {
         return no_memory();
     }
-    if (total > SLAB_MAX) {
-        return allocate(total, 1, true);
+    void *p = likely(total <= SLAB_MAX) ? magazine_pop(total) : NULL;
+    if (unlikely(!p)) {
+        p = allocate(total, 1, true);
+        if (!p || total > SLAB_MAX || options.slob) {
+            return p;
+        }
     }
-    void *p = heap_malloc(total);
-    return likely(p != NULL) ? memset(p, 0, total) : NULL;
+    return memset(p, 0, total);
 }
 
 void *heap_aligned(size_t align, size_t bytes) {
+    heap_begin();
+    if (unlikely(options.slob)) {
+        return slob_allocate(bytes, align, false);
+    }
     if (bytes <= SLAB_MAX && align <= PAGE_BYTES) {
         unsigned class = sizeclass_aligned(bytes, align);
         if (class < CLASS_COUNT) {
@@ -249,8 +335,12 @@ void *heap_aligned(size_t align, size_t bytes) {
 
 size_t heap_usable(const void *p) {
     uint32_t tag = pagemap_tag(p);
+    if (is_slobs(tag)) {
+        return p ? slob_usable(slob_of_process(), p) : 0;
+    }
     if (tag >> TAG_CLASS_BITS) {
-        return slab_of(p)->bytes;
+        unsigned class = tag & TAG_CLASS_MASK;
+        return kmem_is_class(class) ? kmem_class_of(class)->object_bytes : sizeclass_bytes(class);
     }
     if (tag == TAG_RUN) {
         return run_npages(p) << PAGE_SHIFT;
@@ -275,6 +365,9 @@ static void *move(void *p, size_t old_bytes, size_t bytes) {
 
 void *heap_realloc(void *p, size_t bytes) {
     uint32_t tag = pagemap_tag(p);
+    if (is_slobs(tag)) {
+        return slob_reallocate(p, bytes);
+    }
     size_t usable = heap_usable(p);
     if (tag >> TAG_CLASS_BITS) {
         /* Shrinking to less than half moves, so that a large object does not keep a small one's memory. */
@@ -298,13 +391,16 @@ void *heap_realloc(void *p, size_t bytes) {
 }
 
 bool heap_trim(void) {
-    struct owner *owner = heap_owner();
+    heap_begin();
+    struct owner *owner = options.slob ? owner_have() : heap_owner();
     if (owner) {
         run_cache_flush(owner);
         page_cache_flush(owner);
         remote_flush(owner);
+        kmem_flush_remote(owner);
         magazine_flush(owner, false);
     }
+    kmem_trim();
     for (uint32_t id = 1; id <= owner_count(); id++) {
         remote_return_inbox(owner_by_id(id));
     }
@@ -314,7 +410,7 @@ bool heap_trim(void) {
         owner_drop_empty_slabs(each);
         owner_unlock(each);
     }
-    size_t given = reclaim_slabs(true) + mapping_trim() + zone_trim();
+    size_t given = reclaim_slabs(true) + slob_trim() + mapping_trim() + zone_trim();
     zone_unmap_free();
     return given > 0;
 }

@@ -32,6 +32,17 @@ static inline __attribute__((always_inline)) void heap_free(void *p) {
     }
 }
 
+/* The process's first slow call starts the heap; any other does nothing. Every part that does not enter it needs this.
+ */
+void heap_begin(void);
+
+/* Every slow call begins with it: this thread's owner, after the work that rides on slow calls; NULL: it has none. */
+struct owner *heap_enter(void);
+
+/* The kernel refuses memory: others give up what they keep for reuse. Calls reclaim functions of object caches, so this
+ * thread may have another owner afterwards. False: there was nothing. */
+bool heap_relieve(void);
+
 /* Zeroed; N * BYTES may overflow (ENOMEM). */
 void *heap_calloc(size_t n, size_t bytes);
 
@@ -44,15 +55,8 @@ void *heap_aligned(size_t align, size_t bytes);
 /* Bytes that may be used at P, which must be live; 0 for NULL. */
 size_t heap_usable(const void *p);
 
-/* For slow calls that are no part of the heap: this thread's owner, after the work that rides on slow calls. NULL: the
- * thread has none. */
-struct owner *heap_enter(void);
-
 /* As heap_enter, without any work; false: the process has made no slow call yet, and nothing here may be used. */
 bool heap_enter_nowait(struct owner **owner);
-
-/* The kernel refuses memory: gives up what is kept for reuse. False: there was nothing. */
-bool heap_reclaim(void);
 
 /* Gives free memory back to the kernel; true: some was given back. */
 bool heap_trim(void);

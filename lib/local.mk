@@ -17,13 +17,20 @@ libslabcore_la_SOURCES = \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
 	lib/heap.c lib/heap.h \
+	lib/kmem_cache.c lib/kmem_cache.h \
+	lib/kmem_class.c lib/kmem_class.h \
+	lib/kmem_create.c \
+	lib/kmem_debug.c lib/kmem_debug.h \
+	lib/kmalloc.c \
+	lib/kmem_api.c lib/kmem_api.h \
+	lib/kmem_reserve.c lib/kmem_reserve.h \
 	lib/lock.c lib/lock.h \
 	lib/magazine.c lib/magazine.h \
 	lib/mapping.c lib/mapping.h \
 	lib/meta.c lib/meta.h \
 	lib/numa.c lib/numa.h \
 	lib/options.c lib/options.h \
-	lib/owner.c lib/owner.h \
+	lib/owner.c lib/owner.h lib/owner_entry.c \
 	lib/page.c lib/page.h \
 	lib/pageblock.c lib/pageblock.h \
 	lib/pagemap.c lib/pagemap.h \
@@ -35,6 +42,12 @@ libslabcore_la_SOURCES = \
 	lib/run.c lib/run.h \
 	lib/sizeclass.c lib/sizeclass.h \
 	lib/slab.c lib/slab.h \
+	lib/slob.c lib/slob.h \
+	lib/slob_api.c \
+	lib/slob_boot.c lib/slob_boot.h \
+	lib/slob_check.c \
+	lib/slob_large.c lib/slob_large.h \
+	lib/slob_page.c lib/slob_page.h \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
 	lib/thread.c lib/thread.h \
@@ -42,7 +55,13 @@ libslabcore_la_SOURCES = \
 	lib/zone.c lib/zone.h \
 	lib/zonelist.c lib/zonelist.h
 
-pkginclude_HEADERS = lib/slabmalloc/pages.h lib/slabmalloc/slabmalloc.h
+pkginclude_HEADERS = \
+	lib/slabmalloc/kmalloc.h \
+	lib/slabmalloc/kmem.h \
+	lib/slabmalloc/kmem_cache.h \
+	lib/slabmalloc/pages.h \
+	lib/slabmalloc/slabmalloc.h \
+	lib/slabmalloc/slob.h
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

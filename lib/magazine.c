@@ -32,7 +32,10 @@ static void *const magazine_nil[1];
 const struct magazines magazines_none = {
     .tag = OWNER_NONE_TAG,
     .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil, (void **)magazine_nil}},
+    .table = CLASS_TABLE_NONE,
 };
+
+const struct magazine magazine_empty = {(void **)magazine_nil, (void **)magazine_nil};
 
 __thread struct magazines *magazines_self = MAGAZINES_NONE;
 
@@ -40,7 +43,7 @@ __thread struct magazines *magazines_self = MAGAZINES_NONE;
 static _Atomic size_t pinned_pages;
 
 static size_t pages_pinned(unsigned class, size_t nobjects) {
-    return nobjects * pages_of(sizeclass_bytes(class));
+    return nobjects ? nobjects * pages_of(class_bytes(class)) : 0; /* none: the class may be another cache's by now */
 }
 
 static bool budget_take(unsigned class, size_t nobjects) {
@@ -59,7 +62,7 @@ static void budget_return(unsigned class, size_t nobjects) {
 }
 
 static size_t capacity_max(unsigned class) {
-    size_t most = options.magazine_max / sizeclass_bytes(class), capacity = 0;
+    size_t most = options.magazine_max / class_bytes(class), capacity = 0;
     while (capacity < CAPACITY_MAX && 2 * capacity + 1 <= most) {
         capacity = 2 * capacity + 1;
     }
@@ -71,34 +74,35 @@ static size_t slots_bytes(size_t capacity) {
 }
 
 static void **magazine_base(const struct owner *owner, unsigned class) {
-    return owner->magazines.of[class].limit - owner->cache[class].capacity;
+    return owner_magazine(owner, class)->limit - owner_cache(owner, class)->capacity;
 }
 
 size_t magazine_count(const struct owner *owner, unsigned class) {
-    const struct magazine *m = &owner->magazines.of[class];
+    const struct magazine *m = owner_magazine(owner, class);
     void **limit = __atomic_load_n(&m->limit, __ATOMIC_RELAXED);
     return (size_t)(__atomic_load_n(&m->top, __ATOMIC_RELAXED) - limit) +
-           __atomic_load_n(&owner->cache[class].capacity, __ATOMIC_RELAXED);
+           __atomic_load_n(&owner_cache(owner, class)->capacity, __ATOMIC_RELAXED);
 }
 
 /* The magazine is SLOTS from now on: a NULL, COUNT objects and room for CAPACITY in all. */
 static void magazine_set_slots(struct owner *owner, unsigned class, void **slots, size_t count, size_t capacity) {
-    struct magazine *m = &owner->magazines.of[class];
+    struct magazine *m = owner_magazine(owner, class);
     magazine_set_top(m, slots + count);
     __atomic_store_n(&m->limit, slots + capacity, __ATOMIC_RELAXED);
-    __atomic_store_n(&owner->cache[class].capacity, (uint16_t)capacity, __ATOMIC_RELAXED);
+    __atomic_store_n(&owner_cache(owner, class)->capacity, (uint16_t)capacity, __ATOMIC_RELAXED);
 }
 
 void magazine_init(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        owner->magazines.of[class] = (struct magazine){(void **)magazine_nil, (void **)magazine_nil};
+        owner->magazines.of[class] = magazine_empty;
     }
+    owner->magazines.table = CLASS_TABLE_NONE;
 }
 
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
-    size_t old = owner->cache[class].capacity, most = capacity_max(class);
-    size_t grown = old ? 2 * old + 1 : min_size(max_size(CAPACITY_FIRST, owner->cache[class].before), most);
+    size_t old = owner_cache(owner, class)->capacity, most = capacity_max(class);
+    size_t grown = old ? 2 * old + 1 : min_size(max_size(CAPACITY_FIRST, owner_cache(owner, class)->before), most);
     if (grown <= old || grown > most || !budget_take(class, grown - old)) {
         return false;
     }
@@ -119,25 +123,29 @@ static bool magazine_grow(struct owner *owner, unsigned class) {
 }
 
 static void magazine_drop_slots(struct owner *owner, unsigned class) {
-    size_t capacity = owner->cache[class].capacity;
-    if (!capacity) {
-        return;
-    }
+    owner_lock(owner);
+    size_t capacity = owner_cache(owner, class)->capacity;
     void **base = magazine_base(owner, class);
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
-    owner->cache[class].batch = 0;
-    owner->cache[class].before = (uint16_t)(capacity / 2);
-    meta_free(base, slots_bytes(capacity));
-    budget_return(class, capacity);
+    owner_cache(owner, class)->batch = 0;
+    owner_cache(owner, class)->before = (uint16_t)(capacity / 2);
+    owner_unlock(owner);
+    if (capacity) {
+        meta_free(base, slots_bytes(capacity));
+        budget_return(class, capacity);
+    }
 }
 
-/* Up to N objects of own slabs into the end of OUT, first to be used last. With the lock. */
-static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, size_t n) {
+/* Up to N objects of own slabs into the end of OUT, first to be used last; bit i of *RAW: OUT[i] is to be constructed.
+ * With the lock. */
+static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw) {
     size_t left = n;
     for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY && left; bin++) {
         struct slab *slab;
-        while (left && (slab = owner->cache[class].list[bin])) {
-            left -= slab_take(slab, out, left);
+        while (left && (slab = owner_cache(owner, class)->list[bin])) {
+            size_t taken = slab_take(slab, out, left);
+            left -= taken;
+            *raw |= slab_construct(slab, out + left, taken) << left % 64;
             owner_file_slab(owner, slab);
         }
     }
@@ -149,15 +157,19 @@ static struct slab *slab_for(struct owner *owner, unsigned class) {
     if (slab) {
         return slab;
     }
+    if (kmem_is_class(class) && (slab = kmem_unpark(kmem_class_of(class)))) {
+        slab_retag(slab, owner, owner_tag(owner));
+        return slab;
+    }
     /* Each doubling of the class's slabs in this owner doubles the size of the next one. */
-    unsigned generation = 31 - (unsigned)__builtin_clz(owner->cache[class].nslabs + 1u);
+    unsigned generation = 31 - (unsigned)__builtin_clz(owner_cache(owner, class)->nslabs + 1u);
     return slab_create(owner, owner_tag(owner), owner->node, class, generation);
 }
 
-/* As take_from_slabs, getting a slab when there is no object left. Without the lock. */
-static size_t take(struct owner *owner, unsigned class, void **out, size_t n) {
+size_t magazine_take(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw) {
+    *raw = 0;
     owner_lock(owner);
-    size_t got = take_from_slabs(owner, class, out, n);
+    size_t got = take_from_slabs(owner, class, out, n, raw);
     owner_unlock(owner);
     if (got) {
         return got;
@@ -169,6 +181,7 @@ static size_t take(struct owner *owner, unsigned class, void **out, size_t n) {
     owner_lock(owner);
     owner_add_slab(owner, slab);
     got = slab_take(slab, out, n);
+    *raw = slab_construct(slab, out + n - got, got) << (n - got) % 64;
     owner_file_slab(owner, slab);
     owner_unlock(owner);
     return got;
@@ -176,12 +189,13 @@ static size_t take(struct owner *owner, unsigned class, void **out, size_t n) {
 
 void *magazine_take_one(struct owner *owner, unsigned class) {
     void *p;
-    return take(owner, class, &p, 1) ? p : NULL;
+    uint64_t raw;
+    return magazine_take(owner, class, &p, 1, &raw) ? p : NULL;
 }
 
-static size_t next_batch(struct owner *owner, unsigned class) {
-    struct owner_cache *cache = &owner->cache[class];
-    size_t most = min_size(BATCH_MAX, max_size(1, BATCH_BYTES / sizeclass_bytes(class)));
+size_t magazine_next_batch(struct owner *owner, unsigned class) {
+    struct owner_cache *cache = owner_cache(owner, class);
+    size_t most = min_size(BATCH_MAX, max_size(1, BATCH_BYTES / class_bytes(class)));
     size_t batch = min_size(cache->batch ? 2 * (size_t)cache->batch : BATCH_FIRST, most);
     if (batch > cache->capacity) {
         magazine_grow(owner, class);
@@ -192,20 +206,21 @@ static size_t next_batch(struct owner *owner, unsigned class) {
 }
 
 void *magazine_refill(struct owner *owner, unsigned class) {
-    struct magazine *m = &owner->magazines.of[class];
+    struct magazine *m = owner_magazine(owner, class);
     while (unlikely(remote_waits(owner)) && remote_receive(owner)) {
         void *received = magazine_pop_from(m);
         if (received) {
             return received;
         }
     }
-    owner->cache[class].missed = true;
-    size_t batch = next_batch(owner, class);
+    owner_cache(owner, class)->missed = true;
+    size_t batch = magazine_next_batch(owner, class);
     if (!batch) {
         return magazine_take_one(owner, class);
     }
     void **slots = magazine_base(owner, class) + 1;
-    size_t got = take(owner, class, slots, batch);
+    uint64_t raw;
+    size_t got = magazine_take(owner, class, slots, batch, &raw);
     if (!got) {
         return NULL;
     }
@@ -214,17 +229,15 @@ void *magazine_refill(struct owner *owner, unsigned class) {
     return slots[got - 1];
 }
 
-/* The N oldest objects go back to their slabs. */
+/* The N oldest objects go back to their slabs. With the lock. */
 static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
-    struct magazine *m = &owner->magazines.of[class];
+    struct magazine *m = owner_magazine(owner, class);
     void **slots = magazine_base(owner, class) + 1;
-    owner_lock(owner);
     for (size_t i = 0; i < n;) {
         struct slab *slab = slab_of(slots[i]);
         i += slab_give(slab, slots + i, n - i);
         owner_file_slab(owner, slab);
     }
-    owner_unlock(owner);
     size_t count = magazine_count(owner, class);
     memmove(slots, slots + n, (count - n) * sizeof *slots);
     magazine_set_top(m, m->top - n);
@@ -240,21 +253,21 @@ static bool try_push(struct magazine *m, void *p) {
 }
 
 bool magazine_put(struct owner *owner, unsigned class, void *p) {
-    struct magazine *m = &owner->magazines.of[class];
+    struct magazine *m = owner_magazine(owner, class);
     return try_push(m, p) || (magazine_grow(owner, class) && try_push(m, p));
 }
 
 /* More room would have saved something only if the magazine ran empty since it was last full: a program that frees what
  * it will not ask for again fills no larger magazines. */
 static bool magazine_grow_if_it_pays(struct owner *owner, unsigned class) {
-    struct owner_cache *cache = &owner->cache[class];
+    struct owner_cache *cache = owner_cache(owner, class);
     bool pays = cache->missed || !cache->capacity;
     cache->missed = false;
     return pays && magazine_grow(owner, class);
 }
 
 void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
-    struct magazine *m = &owner->magazines.of[class];
+    struct magazine *m = owner_magazine(owner, class);
     struct slab *slab = slab_of(p);
     long index = slab_index(slab, p);
     if (index < 0) {
@@ -263,10 +276,12 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
     if (*m->top == p || slab_is_free(slab, (size_t)index)) {
         fault_pointer("double free", p);
     }
-    owner->cache[class].batch /= 2; /* a run of frees: the next misses are not consecutive */
+    owner_cache(owner, class)->batch /= 2; /* a run of frees: the next misses are not consecutive */
     if (m->top == m->limit && !magazine_grow_if_it_pays(owner, class)) {
         size_t count = magazine_count(owner, class);
+        owner_lock(owner);
         magazine_drain(owner, class, count - count / 2);
+        owner_unlock(owner);
     }
     if (!try_push(m, p)) {
         owner_lock(owner);
@@ -276,32 +291,42 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
     }
 }
 
+/* Counted with the lock: who destroys a cache may be emptying the magazine too. */
+void magazine_flush_class(struct owner *owner, unsigned class, bool release) {
+    if (!__atomic_load_n(&owner_cache(owner, class)->capacity, __ATOMIC_RELAXED)) {
+        return;
+    }
+    owner_lock(owner);
+    magazine_drain(owner, class, magazine_count(owner, class));
+    owner_unlock(owner);
+    if (release) {
+        magazine_drop_slots(owner, class);
+    }
+}
+
 void magazine_flush(struct owner *owner, bool release) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        size_t count = magazine_count(owner, class);
-        if (count) {
-            magazine_drain(owner, class, count);
-        }
-        if (release) {
-            magazine_drop_slots(owner, class);
-        }
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        magazine_flush_class(owner, class, release);
     }
 }
 
 static size_t pinned_by(const struct owner *owner) {
     size_t pinned = 0;
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        pinned += pages_pinned(class, owner->cache[class].capacity);
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        pinned += pages_pinned(class, owner_cache(owner, class)->capacity);
     }
     return pinned;
 }
 
 void magazine_abandon(struct owner *owner) {
     atomic_fetch_sub_explicit(&pinned_pages, pinned_by(owner), memory_order_relaxed);
-    magazine_init(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        owner->cache[class].capacity = 0;
-        owner->cache[class].batch = 0;
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        *owner_magazine(owner, class) = magazine_empty;
+        if (kmem_is_class(class)) {
+            owner_entry(owner, class)->remote = NULL;
+        }
+        owner_cache(owner, class)->capacity = 0;
+        owner_cache(owner, class)->batch = 0;
     }
 }
 
@@ -312,8 +337,8 @@ static bool is_out(const void *p) {
 }
 
 static const char *check_objects(const struct owner *owner, unsigned class) {
-    void **base = magazine_base(owner, class), **top = owner->magazines.of[class].top;
-    if (*base || top < base || top > owner->magazines.of[class].limit) {
+    void **base = magazine_base(owner, class), **top = owner_magazine(owner, class)->top;
+    if (*base || top < base || top > owner_magazine(owner, class)->limit) {
         return "a magazine is not between its NULL and its limit";
     }
     for (void **slot = base + 1; slot <= top; slot++) {
@@ -328,7 +353,7 @@ static const char *check_objects(const struct owner *owner, unsigned class) {
 }
 
 const char *magazine_check(const struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         const char *broken = check_objects(owner, class);
         if (broken) {
             return broken;

@@ -59,6 +59,14 @@ void *magazine_refill(struct owner *owner, unsigned class);
 /* One object without a magazine: for a borrowed owner. NULL: no memory. */
 void *magazine_take_one(struct owner *owner, unsigned class);
 
+/* Up to N objects of CLASS for the *end* of OUT, from own slabs, else from one stolen, parked or new: how many; 0: no
+ * memory. Of a class with constructor at most 64; bit i of *RAW: OUT[i] is to be constructed, and counts as so already.
+ * Without the lock. */
+size_t magazine_take(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw);
+
+/* How many objects a refill now asks for; the magazine has room for them. 0: it has none. */
+size_t magazine_next_batch(struct owner *owner, unsigned class);
+
 /* P is OWNER's object of CLASS and its magazine is full, or has P on top: grows or drains it, or aborts. */
 void magazine_push_slow(struct owner *owner, unsigned class, void *p);
 
@@ -67,6 +75,9 @@ bool magazine_put(struct owner *owner, unsigned class, void *p);
 
 /* Everything in OWNER's magazines goes back to the slabs; with RELEASE the slots are freed too. */
 void magazine_flush(struct owner *owner, bool release);
+
+/* The same of one class. Not only by its own thread, if that is in no call of the class's cache. */
+void magazine_flush_class(struct owner *owner, unsigned class, bool release);
 
 /* Objects in OWNER's magazine of CLASS (exact for the calling thread's own, a guess for others'). */
 size_t magazine_count(const struct owner *owner, unsigned class);
@@ -78,7 +89,7 @@ const char *magazine_check(const struct owner *owner);
 /* In a fork child: OWNER's magazines are as another thread left them in mid-step; forget objects and slots. */
 void magazine_abandon(struct owner *owner);
 
-/* Magazines of no slots, for a new owner. */
+/* Magazines of no slots and no classes of caches, for a new owner. */
 void magazine_init(struct owner *owner);
 
 #endif

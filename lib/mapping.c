@@ -16,6 +16,10 @@
  * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
 #define CACHE_SHARE 2
 
+/* A block that grows to no more than this is copied into a cached extent that is large enough: that costs a fraction of
+ * the page faults of growing, and the extent is resident anyway. Larger ones are never copied. */
+#define COPY_MAX_PAGES (((size_t)32 << 20) >> PAGE_SHIFT)
+
 /* A rest smaller than this stays with the request rather than in the cache. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
@@ -81,24 +85,43 @@ static struct extent *cache_find(size_t npages, size_t align, unsigned node) {
     return fit ? fit : largest;
 }
 
-/* Takes an extent out for a request of NPAGES: the head of a large enough one, or all of a smaller one. */
-static struct extent cache_take(size_t npages, size_t align, unsigned node) {
+/* The first NPAGES of the cached extent E. With the lock. */
+static struct extent cut_head(struct extent *e, size_t npages) {
+    struct extent head = *e;
+    head.npages = npages;
+    e->pfn += npages;
+    e->npages -= npages;
+    counter_sub(&cache.pages, npages);
+    return head;
+}
+
+/* Takes an extent of NODE's out for a request of NPAGES: the head of a large enough one, or, if SMALLER, all of a
+ * smaller one. */
+static struct extent cache_take(size_t npages, size_t align, unsigned node, bool smaller) {
     struct extent taken = {0};
     lock_take(&cache.lock);
     struct extent *e = cache_find(npages, align, node);
-    if (e) {
-        taken = *e;
-        if (e->npages >= npages + SPLIT_LEAST_PAGES) {
-            taken.npages = npages;
-            e->pfn += npages;
-            e->npages -= npages;
-        } else {
-            e->npages = 0;
-        }
-        counter_sub(&cache.pages, taken.npages);
+    if (e && (smaller || e->npages >= npages)) {
+        taken = cut_head(e, e->npages >= npages + SPLIT_LEAST_PAGES ? npages : e->npages);
     }
     lock_drop(&cache.lock);
     return taken;
+}
+
+/* Takes what EXTENT lacks to NPAGES from a cached extent that follows it; false: none follows, or it is too short. */
+static bool cache_take_next(struct extent extent, size_t npages) {
+    size_t more = npages - extent.npages;
+    bool done = false;
+    lock_take(&cache.lock);
+    for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS && !done; e++) {
+        done = e->npages >= more && e->pfn == extent.pfn + extent.npages && e->huge == extent.huge &&
+               e->node == extent.node;
+        if (done) {
+            cut_head(e, more);
+        }
+    }
+    lock_drop(&cache.lock);
+    return done;
 }
 
 /* Merges EXTENT with neighbours in the cache. With the lock. */
@@ -266,7 +289,7 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     size_t npages = pages_of(bytes);
     unsigned node = numa_home();
     align = max_size(align, BLOCK_BYTES);
-    struct extent extent = cache_take(npages, align, node);
+    struct extent extent = cache_take(npages, align, node, true);
     size_t dirty = min_size(extent.npages, npages);
     if (extent.npages && extent.npages < npages) {
         struct extent grown = align == BLOCK_BYTES ? extent_grow(extent, npages) : (struct extent){0};
@@ -287,9 +310,8 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     return zero && dirty ? memset(p, 0, min_size(bytes, dirty << PAGE_SHIFT)) : p;
 }
 
-void mapping_free(void *p) {
-    struct extent extent = mapping_extent(p);
-    mapping_unmark(p);
+/* EXTENT, which nobody uses any more, waits in the cache. */
+static void extent_release(struct extent extent) {
     live_count(-(ptrdiff_t)extent.npages, -1);
     extent.freed_at = sys_now_ms();
     struct extent out = cache_put(extent);
@@ -297,6 +319,12 @@ void mapping_free(void *p) {
         extent_unmap(out);
     }
     evict_all(0);
+}
+
+void mapping_free(void *p) {
+    struct extent extent = mapping_extent(p);
+    mapping_unmark(p);
+    extent_release(extent);
 }
 
 /* The pages beyond NPAGES go back to the kernel at once: whoever shrinks a large block wants the memory. */
@@ -308,11 +336,34 @@ static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
     return p;
 }
 
+/* EXTENT, live at P, with NPAGES and its contents, from what the cache has; NULL: it has nothing that serves. */
+static void *grow_from_cache(void *p, struct extent extent, size_t npages) {
+    if (cache_take_next(extent, npages)) {
+        live_count((ptrdiff_t)(npages - extent.npages), 0);
+        extent.npages = npages;
+        return mapping_mark(extent);
+    }
+    struct extent to =
+        npages <= COPY_MAX_PAGES ? cache_take(npages, BLOCK_BYTES, numa_home(), false) : (struct extent){0};
+    if (!to.npages) {
+        return NULL;
+    }
+    live_count((ptrdiff_t)to.npages, 1);
+    void *copy = memcpy(mapping_mark(to), p, extent.npages << PAGE_SHIFT);
+    mapping_unmark(p);
+    extent_release(extent);
+    return copy;
+}
+
 void *mapping_resize(void *p, size_t bytes) {
     struct extent extent = mapping_extent(p);
     size_t npages = pages_of(bytes);
     if (npages <= extent.npages) {
         return npages < extent.npages ? mapping_shrink(p, extent, npages) : p;
+    }
+    void *grown_there = grow_from_cache(p, extent, npages);
+    if (grown_there) {
+        return grown_there;
     }
     mapping_unmark(p); /* before the address can become somebody else's */
     struct extent grown = extent_grow(extent, npages);

@@ -2,7 +2,8 @@
  * mapping.h: own mappings, for requests above a pageblock.
  *
  * A mapping is pageblock aligned; its first page has the tag and the length, so the page map needs a leaf for it
- * but no zone. realloc grows in place or by moving page tables (mremap), never by copying.
+ * but no zone. realloc grows into a cached extent that follows, by a copy to a cached one that is large enough (up to
+ * 32 MiB), else in place or by moving page tables (mremap).
  *
  * Freed mappings wait in a cache, at most options.map_cache bytes or half of the live ones, for the next request: their
  * pages are resident, and touching new ones costs more than anything else here. A request takes the smallest that is

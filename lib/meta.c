@@ -21,7 +21,8 @@ static struct {
     struct piece *freed[META_SHIFT_MAX + 1];
 } meta;
 
-static char meta_first[META_FIRST] __attribute__((aligned(4096)));
+/* Not page aligned: .bss then begins in the page of the initialized data, which is written to anyway. */
+static char meta_first[META_FIRST] __attribute__((aligned(256)));
 
 static unsigned meta_shift(size_t bytes) {
     return bytes <= META_MIN ? META_SHIFT_MIN : 64 - (unsigned)__builtin_clzll(bytes - 1);

@@ -117,6 +117,20 @@ static bool parse_numa(struct span value, void *field) {
     return true;
 }
 
+/* A small footprint is what SLOB is for: keys that come after this one may say otherwise. */
+static bool parse_heap(struct span value, void *field) {
+    bool slob = span_is(value, "slob");
+    if (!slob && !span_is(value, "slab")) {
+        return false;
+    }
+    *(bool *)field = slob;
+    if (slob) {
+        options.hugepages = false;
+        options.map_cache = 0;
+    }
+    return true;
+}
+
 static const struct option {
     const char *key;
     bool (*parse)(struct span value, void *field);
@@ -129,6 +143,7 @@ static const struct option {
     {"map_cache", parse_bytes, &options.map_cache},
     {"background", parse_onoff, &options.background},
     {"numa", parse_numa, NULL},
+    {"heap", parse_heap, &options.slob},
 };
 
 static void option_apply(struct span pair) {

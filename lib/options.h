@@ -11,10 +11,13 @@
  *   background      auto|off        auto     off: no thread but the program's own, ever; unused memory then goes back
  * on threads' slow paths only, so an idle process keeps what it has magazine_max    bytes (K M)     32K      most bytes
  * of one size class a thread keeps; lower it for thousands of threads, raise it for few threads with large batches
- *   numa            local|interleave|off|node=N  local: each thread's memory on its node; interleave: all of it spread
- * over the nodes, for data that all threads read; off: left to the kernel; node=N: all from node N, or the nearest one
- * that can be used map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or half of
- * the live ones if that is more)
+ *   numa            see numa.h      local    local: each thread's memory on its node; interleave: all spread over the
+ *                                            nodes, for data that all threads read; off: left to the kernel; node=N:
+ *                                            all from node N, or the nearest that can be used
+ *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or
+ *                                            half of the live ones if that is more)
+ *   heap            slab|slob       slab     slob: malloc is one SLOB heap, for programs whose footprint matters more
+ *                                            than their speed; also says hugepages:off,map_cache:0
  *
  * Read once, at the first call that needs more than the fast path. Ignored in secure mode (setuid and the
  * like). An unknown key or a bad value is named on stderr once, and ignored.
@@ -35,6 +38,7 @@ struct options {
     size_t map_cache;
     enum numa_policy numa;
     unsigned numa_node; /* of NUMA_NODE */
+    bool slob; /* heap:slob */
 };
 
 extern struct options options;

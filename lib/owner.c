@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include "kmem_cache.h"
 #include "magazine.h"
 #include "meta.h"
 #include "page.h"
@@ -17,17 +18,18 @@ struct lock_line {
     struct lock lock;
 } __attribute__((aligned(CACHE_LINE)));
 
+/* What fork and its child write to comes first, and so lies on one page. */
 static struct {
     _Atomic uint32_t count;
     struct lock lock; /* creation of owners */
-    _Atomic(struct owner *) by_id[OWNERS_MAX];
-    struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
     struct lock settling;
     _Atomic bool unsettled; /* a fork child, whose owners are still as its parent's threads had them */
     struct owner *survivor; /* of the thread it has */
     void (*settled)(void);  /* what else is to be done then */
     pthread_key_t key;
     _Atomic bool key_valid;
+    _Atomic(struct owner *) by_id[OWNERS_MAX];
+    struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
 } owners;
 
 static struct depot {
@@ -35,6 +37,10 @@ static struct depot {
     struct owner *idle;
     _Atomic uint32_t partial[(CLASS_COUNT + 31) / 32]; /* bit: an idle owner may have free objects of the class */
 } depots[NODE_SETS];
+
+static _Atomic uint32_t *partial_word(unsigned node, unsigned class) {
+    return kmem_is_class(class) ? kmem_partial_word(node, class) : &depots[node].partial[class / 32];
+}
 
 /* Exit handlers run in rounds, and those of other keys may allocate: this thread's owner stays until this many of ours
  * ran. One round is left for handlers that come later still. */
@@ -158,8 +164,8 @@ static void depot_add(struct owner *owner) {
 
 /* With the lock. */
 static void announce_all(struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        const struct owner_cache *cache = &owner->cache[class];
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        const struct owner_cache *cache = owner_cache(owner, class);
         if (cache->list[SLAB_BUSY] || cache->list[SLAB_SPARSE] || cache->list[SLAB_EMPTY]) {
             owner_announce(owner, class);
         }
@@ -168,13 +174,14 @@ static void announce_all(struct owner *owner) {
 
 /* The thread that owned it is done with it, and has said that it is leaving. */
 static void owner_release(struct owner *owner) {
-    run_cache_flush(owner);
     page_cache_flush(owner);
+    run_cache_flush(owner);
     remote_flush(owner);
     if (owner->spare) {
         meta_free(owner->spare, sizeof(struct remote_magazine));
         owner->spare = NULL;
     }
+    kmem_flush_remote(owner);
     magazine_flush(owner, true);
     atomic_store_explicit(&owner->state, OWNER_IDLE, memory_order_seq_cst);
     remote_return_inbox(owner);
@@ -271,7 +278,7 @@ static bool is_sparse(unsigned bin) {
 }
 
 static void list_remove(struct owner *owner, struct slab *slab) {
-    struct owner_cache *cache = &owner->cache[slab->class];
+    struct owner_cache *cache = owner_cache(owner, slab->class);
     struct slab **head = &cache->list[slab->bin];
     if (slab == *head) {
         *head = slab->next;
@@ -290,7 +297,7 @@ static void list_remove(struct owner *owner, struct slab *slab) {
 }
 
 static void list_insert(struct owner *owner, struct slab *slab, enum slab_bin bin, bool at_tail) {
-    struct owner_cache *cache = &owner->cache[slab->class];
+    struct owner_cache *cache = owner_cache(owner, slab->class);
     struct slab **head = &cache->list[bin], *first = *head;
     slab->bin = (uint8_t)bin;
     slab->next = at_tail ? NULL : first;
@@ -334,7 +341,7 @@ void owner_unlock(struct owner *owner) {
 void owner_drop_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(owner->lock) && slab->bin == SLAB_EMPTY);
     list_remove(owner, slab);
-    owner->cache[slab->class].nslabs--;
+    owner_cache(owner, slab->class)->nslabs--;
     slab->bin = SLAB_UNFILED;
     slab->next = owner->emptied;
     owner->emptied = slab;
@@ -342,13 +349,13 @@ void owner_drop_slab(struct owner *owner, struct slab *slab) {
 
 void owner_add_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
-    owner->cache[slab->class].nslabs++;
+    owner_cache(owner, slab->class)->nslabs++;
     list_insert(owner, slab, bin_of(slab), false);
 }
 
 /* From its list into that for BIN. The one empty slab a class has already makes another one superfluous. */
 static void refile(struct owner *owner, struct slab *slab, enum slab_bin bin, bool at_tail) {
-    bool superfluous = bin == SLAB_EMPTY && owner->cache[slab->class].count[SLAB_EMPTY];
+    bool superfluous = bin == SLAB_EMPTY && owner_cache(owner, slab->class)->count[SLAB_EMPTY];
     list_remove(owner, slab);
     list_insert(owner, slab, bin, at_tail);
     if (superfluous) {
@@ -368,7 +375,7 @@ bool owner_file_slab(struct owner *owner, struct slab *slab) {
 
 void owner_rotate(struct owner *owner, unsigned class, enum slab_bin bin) {
     ASSERT(lock_held(owner->lock));
-    struct slab *slab = owner->cache[class].list[bin];
+    struct slab *slab = owner_cache(owner, class)->list[bin];
     list_remove(owner, slab);
     list_insert(owner, slab, bin, true);
 }
@@ -384,9 +391,9 @@ void owner_unhold_slab(struct owner *owner, struct slab *slab) {
 }
 
 void owner_drop_empty_slabs(struct owner *owner) {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        while (owner->cache[class].list[SLAB_EMPTY]) {
-            owner_drop_slab(owner, owner->cache[class].list[SLAB_EMPTY]);
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        while (owner_cache(owner, class)->list[SLAB_EMPTY]) {
+            owner_drop_slab(owner, owner_cache(owner, class)->list[SLAB_EMPTY]);
         }
     }
 }
@@ -394,13 +401,13 @@ void owner_drop_empty_slabs(struct owner *owner) {
 /* Relaxed, as all that is done to the bits: what they announce is ordered by the locks. */
 void owner_announce(const struct owner *owner, unsigned class) {
     if (atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_IDLE) {
-        atomic_fetch_or_explicit(&depots[owner->node].partial[class / 32], 1u << class % 32, memory_order_relaxed);
+        atomic_fetch_or_explicit(partial_word(owner->node, class), 1u << class % 32, memory_order_relaxed);
     }
 }
 
 /* With FROM's lock: its fullest slab with free objects, retagged for OWNER. */
 static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned class) {
-    struct owner_cache *cache = &from->cache[class];
+    struct owner_cache *cache = owner_cache(from, class);
     for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY; bin++) {
         struct slab *slab = cache->list[bin];
         if (slab) {
@@ -416,7 +423,7 @@ static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned
 
 struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
     struct depot *depot = &depots[owner->node];
-    _Atomic uint32_t *word = &depot->partial[class / 32];
+    _Atomic uint32_t *word = partial_word(owner->node, class);
     uint32_t bit = 1u << class % 32;
     if (likely(!(atomic_load_explicit(word, memory_order_relaxed) & bit))) {
         return NULL;
@@ -431,7 +438,7 @@ struct slab *owner_steal_slab(struct owner *owner, unsigned class) {
             missed = true; /* somebody is returning objects to it: next time */
             continue;
         }
-        slab = steal_from(from, owner, class);
+        slab = !kmem_is_class(class) || owner_entry(from, class) ? steal_from(from, owner, class) : NULL;
         owner_unlock(from);
     }
     lock_drop(&depot->lock);
@@ -449,8 +456,9 @@ static const char *check_idle(const struct owner *owner, unsigned node) {
     for (unsigned way = 0; way < REMOTE_WAYS; way++) {
         empty = empty && !owner->open[way];
     }
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        empty = empty && !owner->cache[class].capacity && !magazine_count(owner, class);
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        empty = empty && !owner_cache(owner, class)->capacity && !magazine_count(owner, class);
+        empty = empty && !(kmem_is_class(class) && owner_entry(owner, class)->remote);
     }
     return empty ? NULL : "an idle owner holds more than slabs";
 }

@@ -20,6 +20,7 @@
 #define SLABMALLOC_OWNER_H
 
 #include "base.h"
+#include "kmem_class.h"
 #include "lock.h"
 #include "pagemap.h"
 #include "sizeclass.h"
@@ -41,10 +42,11 @@ struct magazine {
 struct magazines {
     uint32_t tag; /* owner id << TAG_CLASS_BITS; OWNER_NONE_TAG: no owner */
     struct magazine of[CLASS_COUNT];
+    struct class_table *table; /* of the classes of object caches */
 };
 
 /* A valid shape for ids that are never issued: no page's tag matches. */
-#define OWNER_NONE_TAG ((uint32_t)0xffffff << TAG_CLASS_BITS)
+#define OWNER_NONE_TAG (UINT32_MAX & ~TAG_CLASS_MASK)
 
 struct owner_cache {
     struct slab *list[SLAB_BINS]; /* head->prev is the tail */
@@ -54,6 +56,28 @@ struct owner_cache {
     uint8_t batch;                /* objects the last refill asked for */
     uint16_t before;              /* slots to begin with: half of what the thread before had */
     bool missed;                  /* the magazine was refilled since it was last full */
+};
+
+/*
+ * What an owner has of the class of an object cache: a magazine, and an entry. Both are made at the first use, for 32
+ * classes at a time. The magazine and the remote objects are the thread's own while it is in a call of the cache; a
+ * thread that is not writes them with the owner's lock (exit, trim), and so does who destroys the cache, which no
+ * thread may be using then.
+ */
+struct class_entry {
+    struct owner_cache cache;
+    struct kmem_remote *remote; /* objects of other owners, freed here and not given back yet */
+};
+
+#define CLASS_CHUNK 32u
+
+struct class_chunk {
+    struct class_entry of[CLASS_CHUNK];
+};
+
+struct class_table {
+    struct magazine magazine[KMEM_CLASSES]; /* top is NULL where there is no chunk */
+    struct class_chunk *chunk[KMEM_CLASSES / CLASS_CHUNK];
 };
 
 #define REMOTE_WAYS 8
@@ -91,6 +115,10 @@ struct owner {
 
 /* The magazines of a thread without owner: nothing is ever written to them. */
 extern const struct magazines magazines_none;
+extern const struct magazine magazine_empty;
+/* Where a thread has no class of a cache: zeroes that are never written, those of the page map. */
+#define CLASS_TABLE_NONE ((struct class_table *)pagemap.foreign)
+
 #define MAGAZINES_NONE ((struct magazines *)&magazines_none)
 
 /* What the fast path uses: this thread's magazines, or those of no owner (always empty, no tag matches). */
@@ -99,6 +127,37 @@ extern __thread struct magazines *magazines_self __attribute__((tls_model("initi
 /* This thread's owner, adopting or creating one at its first call. NULL: no memory, or no exit handler to release it
  * (the thread is past them, or the C library refuses one); then calls are served under a lock with owner_borrow. */
 struct owner *owner_get(void);
+
+static inline struct class_chunk *owner_chunk(const struct owner *owner, unsigned class) {
+    return owner->magazines.table->chunk[(class - KMEM_CLASS_FIRST) / CLASS_CHUNK];
+}
+
+/* Of a class whose chunk is there. */
+static inline struct class_entry *owner_have_entry(const struct owner *owner, unsigned class) {
+    return &owner_chunk(owner, class)->of[(class - KMEM_CLASS_FIRST) % CLASS_CHUNK];
+}
+
+/* What OWNER has of a cache's class; NULL: nothing yet. */
+static inline struct class_entry *owner_entry(const struct owner *owner, unsigned class) {
+    return owner_chunk(owner, class) ? owner_have_entry(owner, class) : NULL;
+}
+
+/* As owner_entry, making it. By its own thread, without the lock. NULL: no memory. */
+struct class_entry *owner_make_entry(struct owner *owner, unsigned class);
+
+/* Of a class that is malloc's or has an entry. */
+static inline struct magazine *owner_magazine(const struct owner *owner, unsigned class) {
+    return class < CLASS_COUNT ? (struct magazine *)&owner->magazines.of[class]
+                               : &owner->magazines.table->magazine[class - KMEM_CLASS_FIRST];
+}
+
+static inline struct owner_cache *owner_cache(const struct owner *owner, unsigned class) {
+    return class < CLASS_COUNT ? (struct owner_cache *)&owner->cache[class] : &owner_have_entry(owner, class)->cache;
+}
+
+/* The class after CLASS that is malloc's or has an entry; TAG_CLASSES: none. From 0 on, all that OWNER has. By its own
+ * thread, or with the lock. */
+unsigned owner_next_class(const struct owner *owner, unsigned class);
 
 static inline bool owner_active(const struct owner *owner) {
     return atomic_load_explicit(&owner->state, memory_order_relaxed) == OWNER_ACTIVE;

@@ -2,7 +2,7 @@
 
 #include "sys.h"
 
-struct pagemap pagemap __attribute__((aligned(4096)));
+struct pagemap pagemap __attribute__((aligned(CACHE_LINE)));
 
 static struct lock map_lock;
 
@@ -10,7 +10,8 @@ static struct lock map_lock;
 static _Atomic size_t root_low = ROOT_SIZE, root_high;
 
 void pagemap_init(void) {
-    sys_advise(&pagemap, sizeof pagemap, SYS_NOHUGEPAGE);
+    uintptr_t start = round_up((uintptr_t)&pagemap, PAGE_BYTES);
+    sys_advise((void *)start, ((uintptr_t)(&pagemap + 1) - start) & ~(PAGE_BYTES - 1), SYS_NOHUGEPAGE);
 }
 
 void pagemap_set_tags(uintptr_t pfn, size_t npages, uint32_t tag) {

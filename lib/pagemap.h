@@ -15,8 +15,9 @@
  * Leaves and chunks are mapped on demand and never unmapped. They are apart, and chunks small, for processes that lock
  * their memory: there the tables are resident as a whole and count against RLIMIT_MEMLOCK.
  *
- * Tag: owner << 8 | class for the pages of a slab of a size class. Everything else has owner 0, and a kind
- * in the low byte. A reader XORs the tag with its own owner's: the result is a class only if the object is its own.
+ * Tag: owner << 10 | class for the pages of a slab; classes below CLASS_COUNT are malloc's, the others those of object
+ * caches. Everything else has owner 0, and a kind in the low bits. A reader XORs the tag with its own owner's: the
+ * result is a class only if the object is its own.
  *
  * Who writes: a page's tag and struct page belong to whoever holds the page (zone lock while it is free, the
  * allocating thread while it is in transit, the slab's owner after). Tags are published before an object
@@ -39,8 +40,9 @@
 #define LEAF_CHUNKS (LEAF_PAGES / CHUNK_PAGES)
 #define ROOT_SIZE ((size_t)1 << (ADDRESS_BITS - PAGE_SHIFT - LEAF_SHIFT))
 
-#define TAG_CLASS_BITS 8
+#define TAG_CLASS_BITS 10
 #define TAG_CLASS_MASK (((uint32_t)1 << TAG_CLASS_BITS) - 1)
+#define TAG_CLASSES ((unsigned)1 << TAG_CLASS_BITS)
 
 /* Tags of pages that hold no slab object; owner part 0. */
 enum tag_kind {
@@ -48,9 +50,11 @@ enum tag_kind {
     TAG_RUN = 0xf0,          /* first page of a live page run */
     TAG_RUN_CACHED = 0xf1,   /* first page of a run in an owner's page cache */
     TAG_MAPPING = 0xf2,      /* first page of a live own mapping */
-    TAG_FREED = 0xf3,        /* first page of a run, mapping or block that was freed */
+    TAG_FREED = 0xf3,        /* first page of a run, mapping, block or SLOB page that was freed */
     TAG_BLOCK = 0xf4,        /* first page of a live block of the page allocator */
     TAG_BLOCK_CACHED = 0xf5, /* first page of a block in an owner's page cache */
+    TAG_SLOB = 0xf8,         /* page of a SLOB heap's small blocks */
+    TAG_SLOB_LARGE = 0xf9,   /* first page of a SLOB heap's large block */
 };
 
 enum page_state {
@@ -61,6 +65,7 @@ enum page_state {
     PAGE_RUN,  /* first page of a page run; npages valid */
     PAGE_MAPPING,
     PAGE_ISOLATED, /* first page of a block that is being purged; order and next valid */
+    PAGE_SLOB,     /* page of a SLOB heap's small blocks; slob_page.h says what is in it */
     PAGE_BLOCK,    /* first page of a block of the page allocator; npages valid */
     PAGE_BLOCK_ON, /* first page of a further pageblock of such a block; the pfn of its first page valid */
 };
@@ -79,9 +84,13 @@ struct page {
         };
         uint64_t word;
     };
-    uint64_t prev : 48;
-    uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: home << 1 | advised for huge
-                            pages */
+    union {
+        struct {
+            uint64_t prev : 48;
+            uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: home << 1 | huge */
+        };
+        uint64_t rest;
+    };
 };
 _Static_assert(sizeof(struct page) == 16, "struct page is 16 bytes");
 

@@ -67,18 +67,18 @@ static struct place find_mapping(uintptr_t pfn) {
 
 struct place place_of(const void *p) {
     uintptr_t pfn = pointer_pfn(p);
-    if (!pagemap_has_page(pfn)) {
-        return (struct place){0};
-    }
-    if (!block_zone(pagemap_block(pfn))) {
+    struct zone *zone = zone_of_any(pfn);
+    if (!zone) {
         return find_mapping(pfn);
     }
-    struct zone *zone = zone_of(pfn);
+    struct place place = {0};
     lock_take(&zone->lock);
-    struct place place = find_in_zone(pfn);
-    place.fresh = buddy_is_fresh(pfn);
+    if (zone_of_any(pfn) == zone) {
+        place = find_in_zone(pfn);
+        place.fresh = buddy_is_fresh(pfn);
+        place.huge = block_huge(pagemap_block(pfn));
+        place.zone = zone;
+    }
     lock_drop(&zone->lock);
-    place.zone = zone;
-    place.huge = block_huge(pagemap_block(pfn));
     return place;
 }

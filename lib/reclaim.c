@@ -1,5 +1,6 @@
 #include "reclaim.h"
 
+#include "kmem_cache.h"
 #include "page.h"
 #include "region.h"
 #include "remote.h"
@@ -23,13 +24,19 @@ static uint64_t holes_worth(const struct slab *slab, bool all) {
     return all || !huge || 2 * (unsigned)__builtin_popcountll(holes) >= slab->npages ? holes : 0;
 }
 
+/* Without destructor an object may become raw by the way. Nothing is taken from the slab until its holes are purged. */
+static void forget_constructed(struct slab *slab, uint64_t holes) {
+    uint64_t objects[SLAB_OBJECTS_MAX / 64];
+    slab_take_constructed(slab, holes, objects);
+}
+
 /* Looks at up to LOOKS of the *LEFT first slabs of a list, each of which becomes the last; holds those with holes. */
 static size_t hold_batch(struct owner *owner, unsigned class, enum slab_bin bin, size_t *left, unsigned min_idle,
                          struct held *batch) {
     size_t n = 0;
     owner_lock(owner);
     for (size_t looks = 0; looks < LOOKS && n < BATCH && *left; looks++, --*left) {
-        struct slab *slab = owner->cache[class].list[bin];
+        struct slab *slab = owner_cache(owner, class)->list[bin];
         if (!slab) {
             *left = 0;
             break;
@@ -38,6 +45,7 @@ static size_t hold_batch(struct owner *owner, unsigned class, enum slab_bin bin,
         slab->idle = (uint8_t)(slab->idle + (slab->idle < UINT8_MAX));
         uint64_t holes = due ? holes_worth(slab, !min_idle) : 0;
         if (holes) {
+            forget_constructed(slab, holes);
             owner_hold_slab(owner, slab);
             batch[n++] = (struct held){slab, holes};
         } else {
@@ -93,26 +101,38 @@ static size_t reclaim_list(struct owner *owner, unsigned class, enum slab_bin bi
     return total;
 }
 
-static size_t reclaim_owner(struct owner *owner, unsigned min_idle) {
-    uint32_t busy[CLASS_COUNT], sparse[CLASS_COUNT];
-    size_t total = 0;
+size_t reclaim_class(struct owner *owner, unsigned class, unsigned min_idle) {
     owner_lock(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        busy[class] = owner->cache[class].count[SLAB_BUSY];
-        sparse[class] = owner->cache[class].count[SLAB_SPARSE];
-    }
+    uint32_t busy = owner_cache(owner, class)->count[SLAB_BUSY];
+    uint32_t sparse = owner_cache(owner, class)->count[SLAB_SPARSE];
     owner_unlock(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        total += reclaim_list(owner, class, SLAB_BUSY, busy[class], min_idle);
-        total += reclaim_list(owner, class, SLAB_SPARSE, sparse[class], min_idle);
+    return reclaim_list(owner, class, SLAB_BUSY, busy, min_idle) +
+           reclaim_list(owner, class, SLAB_SPARSE, sparse, min_idle);
+}
+
+/* The class of OWNER's after CLASS, with the lock: its thread may be adding some. */
+static unsigned next_class(struct owner *owner, unsigned class) {
+    if (class + 1 < CLASS_COUNT) {
+        return class + 1;
+    }
+    owner_lock(owner);
+    class = owner_next_class(owner, class);
+    owner_unlock(owner);
+    return class;
+}
+
+static size_t reclaim_owner(struct owner *owner, unsigned min_idle) {
+    size_t total = 0;
+    for (unsigned class = 0; class < TAG_CLASSES; class = next_class(owner, class)) {
+        total += reclaim_class(owner, class, min_idle);
     }
     return total;
 }
 
 static void drop_idle_empties(struct owner *owner, unsigned min_idle) {
     owner_lock(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        struct slab *slab = owner->cache[class].list[SLAB_EMPTY];
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        struct slab *slab = owner_cache(owner, class)->list[SLAB_EMPTY];
         if (slab && slab->idle++ >= min_idle) {
             owner_drop_slab(owner, slab);
         }
@@ -133,6 +153,7 @@ static void drop_idle_runs(struct owner *owner, bool all) {
 size_t reclaim_slabs(bool all) {
     unsigned min_idle = all ? 0 : 1;
     size_t total = 0;
+    bool outer = region_purging;
     region_purging = true;
     for (uint32_t id = 1; id <= owner_count(); id++) {
         struct owner *owner = owner_by_id(id);
@@ -141,7 +162,8 @@ size_t reclaim_slabs(bool all) {
         drop_idle_empties(owner, min_idle);
         total += reclaim_owner(owner, min_idle);
     }
-    region_purging = false;
+    kmem_release_parked(all);
+    region_purging = outer;
     return total;
 }
 
@@ -155,15 +177,16 @@ size_t reclaim_sparse_pages(void) {
 
 static void file_held_slabs(struct owner *owner) {
     owner_lock(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        while (owner->cache[class].list[SLAB_HELD]) {
-            owner_unhold_slab(owner, owner->cache[class].list[SLAB_HELD]);
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
+        while (owner_cache(owner, class)->list[SLAB_HELD]) {
+            owner_unhold_slab(owner, owner_cache(owner, class)->list[SLAB_HELD]);
         }
     }
     owner_unlock(owner);
 }
 
 void reclaim_fork_child(void) {
+    kmem_fork_child();
     for (uint32_t id = owner_count(); id; id--) {
         file_held_slabs(owner_by_id(id));
         remote_return_inbox(owner_by_id(id));

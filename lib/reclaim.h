@@ -20,6 +20,9 @@
  * (they go to the zone). */
 size_t reclaim_slabs(bool all);
 
+/* The holes of one class of OWNER's, in slabs that were looked at MIN_IDLE times since they were used. */
+size_t reclaim_class(struct owner *owner, unsigned class, unsigned min_idle);
+
 /* Pages in slabs that are more than half free, in all owners: an estimate, without locks. */
 size_t reclaim_sparse_pages(void);
 

@@ -1,11 +1,17 @@
 /*
  * slab.h: a run of pages cut into equal objects of one class.
  *
- *   base                                                       base + npages
- *   | object 0 | object 1 | ...                     | tail waste |
+ *   start     base                                                    start + npages
+ *   | skew    | object 0 | object 1 | ...                     | tail waste |
  *
  *   free bitmap   bit i set: object i is in the slab. Clear: it is *out* (live, in a magazine, in flight).
  *   states        full: no bit set; partial; empty: all set.
+ *   constructed   in slabs of a cache with a constructor or checks, bit i: object i is constructed (has its red zones
+ *                 and poison), in the slab or out of it.
+ *
+ * The skew is less than a page: 0 in malloc's classes; in those of object caches the *colour* (the tail waste, spread
+ * over slabs, so that objects of the same index do not all compete for the same lines of the processor's caches), and
+ * the red zone before the first object.
  *
  * Nothing is ever written into an object here. Objects are taken from the lowest index up, so a fresh slab is
  * carved in address order and its pages appear as they are needed. `touched` remembers which of them may be resident;
@@ -21,6 +27,7 @@
 #define SLABMALLOC_SLAB_H
 
 #include "base.h"
+#include "kmem_class.h"
 #include "pagemap.h"
 #include "sizeclass.h"
 
@@ -45,12 +52,12 @@ struct slab {
     struct owner *owner;
     uint32_t bytes; /* object size */
     uint16_t nobjects;
-    uint8_t npages;
-    uint8_t class;
+    uint16_t class;
     /* The owner's. */
     struct slab *next, *prev; /* in the owner's list of this bin */
     uint64_t touched;         /* bit i set: page i may be resident */
     uint16_t nfree;
+    uint8_t npages; /* constant */
     uint8_t bin;
     uint8_t idle; /* times reclaim looked since an object was taken */
     /* Second cache line. */
@@ -58,14 +65,54 @@ struct slab {
 };
 _Static_assert(sizeof(struct slab) == 2 * (size_t)CACHE_LINE, "a slab descriptor is two cache lines");
 
+/* Who allocated and freed an object: return addresses, 0: nobody yet. */
+struct kmem_track {
+    uintptr_t alloc_by, free_by; /* return addresses; 0: never */
+    int32_t alloc_thread, free_thread;
+};
+
+/* Of a class with a constructor or checks. */
+struct slab_more {
+    struct slab slab;
+    uint64_t constructed[SLAB_OBJECTS_MAX / 64]; /* with the owner's lock */
+    struct kmem_track *track;                    /* STORE_USER: an array of as many as objects; NULL: no memory */
+};
+
+static inline uintptr_t slab_pfn(const struct slab *slab) {
+    return slab->base >> PAGE_SHIFT;
+}
+
+static inline size_t slab_skew(const struct slab *slab) {
+    return slab->base & (PAGE_BYTES - 1);
+}
+
 /* Pages of the GENERATION'th slab size of a class: the first slab is small, later ones double. */
 size_t slab_npages(unsigned class, unsigned generation);
 
 /* A new slab of CLASS for OWNER from NODE's zonelist, all objects in it. NULL: no memory. */
 struct slab *slab_create(struct owner *owner, uint32_t tag, unsigned node, unsigned class, unsigned generation);
 
-/* Gives an empty slab's pages and descriptor back. */
+/* Gives an empty slab's pages and descriptor back, or parks it if objects in it are constructed. */
+
 void slab_destroy(struct slab *slab);
+
+/* The same when none is, or none matters. */
+
+void slab_free(struct slab *slab);
+
+/* The bits of a slab of a class with constructor or checks, else NULL. */
+uint64_t *slab_constructed(const struct slab *slab);
+
+/* The N objects at OBJECTS, just taken, count as constructed from now on. Bit i: OBJECTS[i] did not; the caller, who
+ * dropped the lock, constructs it. N <= 64 unless the class has none of this. With the lock. */
+uint64_t slab_construct(struct slab *slab, void *const *objects, size_t n);
+
+/* OBJECT, which is out, is raw. With the lock. */
+void slab_unconstruct(struct slab *slab, const void *object);
+
+/* The constructed objects that lie on PAGES, on which none is out, count as raw from now on: OUT has their bits.
+ * Returns how many. With the lock, or of a slab in no list. */
+size_t slab_take_constructed(struct slab *slab, uint64_t pages, uint64_t out[SLAB_OBJECTS_MAX / 64]);
 
 /* Takes up to N free objects, lowest first, and stores them so that OUT[N - 1] is the lowest. Returns how many;
  * they fill the *end* of OUT. */
@@ -107,8 +154,11 @@ static inline bool slab_is_free(const struct slab *slab, size_t index) {
  * not the start of an object or is in the slab already. */
 size_t slab_give(struct slab *slab, void *const *objects, size_t n);
 
-/* Its holes, bit i for page i. */
+/* Its holes, bit i for page i; without those on which objects are to be destructed before they can be given back. */
 uint64_t slab_holes(const struct slab *slab);
+
+/* The same with them: touched pages on which no object is out. */
+uint64_t slab_free_pages(const struct slab *slab);
 
 /* Hands the slab to another owner: new tags on all its pages. Under the old owner's lock. */
 void slab_retag(struct slab *slab, struct owner *owner, uint32_t tag);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kmem_cache.h"
 #include "magazine.h"
 #include "mapping.h"
 #include "meta.h"
@@ -10,14 +11,18 @@
 #include "zone.h"
 
 static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsigned class) {
-    size_t out = 0, bytes = sizeclass_bytes(class);
+    size_t out = 0;
     for (unsigned bin = 0; bin < SLAB_BINS; bin++) {
-        for (const struct slab *slab = owner->cache[class].list[bin]; slab; slab = slab->next) {
+        for (const struct slab *slab = owner_cache(owner, class)->list[bin]; slab; slab = slab->next) {
             out += slab->nobjects - slab->nfree;
             stats->slab_bytes += (size_t)slab->npages << PAGE_SHIFT;
             stats->slabs++;
         }
     }
+    if (!out) {
+        return;
+    }
+    size_t bytes = class_bytes(class);
     /* Another thread's magazine may change while it is read: never more than what is out. */
     size_t cached = min_size(magazine_count(owner, class), out);
     stats->magazine_bytes += cached * bytes;
@@ -26,7 +31,7 @@ static void add_class(struct slabmalloc_stats *stats, struct owner *owner, unsig
 
 static void add_owner(struct slabmalloc_stats *stats, struct owner *owner) {
     owner_lock(owner);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+    for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
         add_class(stats, owner, class);
     }
     stats->run_cached_bytes += counter_read(&owner->run_cache_pages) << PAGE_SHIFT;
@@ -52,6 +57,7 @@ void stats_gather(struct slabmalloc_stats *stats) {
     for (uint32_t id = 1; id <= owner_count(); id++) {
         add_owner(stats, owner_by_id(id));
     }
+    kmem_parked(&stats->slabs, &stats->slab_bytes);
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         add_zone(stats, zone);
     }

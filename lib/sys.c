@@ -180,6 +180,10 @@ int32_t sys_pid(void) {
     return (int32_t)syscall(SYS_getpid);
 }
 
+int32_t sys_thread_id(void) {
+    return (int32_t)syscall(SYS_gettid);
+}
+
 /* The C library's own signals, which sigset_t leaves out: 32 cancels threads, 33 makes all of them change ids. */
 uint64_t sys_block_signals(void) {
     uint64_t all = ~((uint64_t)1 << (33 - 1)), before = 0;

@@ -81,6 +81,9 @@ void sys_sleep(uint64_t ms);
 
 int32_t sys_pid(void);
 
+/* This thread's id in the kernel. */
+int32_t sys_thread_id(void);
+
 /* No access to the pages at ADDRESS. */
 int sys_guard(void *address, size_t bytes);
 

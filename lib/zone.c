@@ -94,6 +94,11 @@ struct zone *zone_of(uintptr_t pfn) {
     return &zones.zone[zone - 1];
 }
 
+struct zone *zone_of_any(uintptr_t pfn) {
+    unsigned zone = pagemap_has_page(pfn) ? block_zone(pagemap_block(pfn)) : 0;
+    return zone ? &zones.zone[zone - 1] : NULL;
+}
+
 struct zone *zone_next(struct zone *after) {
     unsigned i = after ? (unsigned)(after - zones.zone) + 1 : 0;
     for (; i < ZONES_MAX; i++) {
@@ -175,7 +180,8 @@ static bool may_take(const struct zone *zone, const struct zone_request *request
     if (unlikely(request->kind > zone->kind)) {
         keep += zone_lowmem_reserve(zone, request->kind);
     }
-    return likely(!keep) || zone->buddy.free_pages >= request->npages + keep;
+    size_t free_pages = zone->buddy.free_pages;
+    return likely(!keep) || (free_pages >= request->npages && free_pages - request->npages >= keep);
 }
 
 static bool zone_lock(struct zone *zone, bool nowait) {
@@ -225,10 +231,14 @@ static uintptr_t zone_take(struct zone *zone, const struct zone_request *request
     return pfn;
 }
 
+/* DMA memory is dear, and growing for a reserve would not end: both grow for those that asked for them. */
+static bool grows_for(const struct zone *zone, enum zone_kind kind) {
+    return kind <= zone->kind || (zone->kind != ZONE_DMA && !zone_lowmem_reserve(zone, kind));
+}
+
 uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool first) {
     uintptr_t pfn = zone_take(zone, request, first);
-    /* DMA memory is dear: it grows for those that asked for it. */
-    bool may_grow = !request->nowait && (zone->kind != ZONE_DMA || request->kind == ZONE_DMA);
+    bool may_grow = !request->nowait && grows_for(zone, request->kind);
     /* Another thread may empty a new region first; it got the memory, so trying again ends. */
     while (!pfn && may_grow && zone_grow(zone, request->npages)) {
         pfn = zone_take(zone, request, first);

@@ -183,6 +183,9 @@ struct zone *zone_next(struct zone *after);
 
 struct zone *zone_of(uintptr_t pfn);
 
+/* As zone_of, of any page; NULL: in no zone. Unless the caller holds the page, that may change while it looks. */
+struct zone *zone_of_any(uintptr_t pfn);
+
 /* numa_lock, and the locks of all zones, with memory or not. */
 void zone_each_lock(void (*visit)(struct lock *lock));
 

@@ -4,6 +4,7 @@ import collections
 import os
 import resource
 import signal
+import time
 
 Process = collections.namedtuple("Process", "pid running cpu resident")  # cpu: seconds, with those of its dead children
 
@@ -28,8 +29,14 @@ def of_session(session):
 
 
 def kill_session(session):
-    for process in of_session(session):
-        try:
-            os.kill(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    """Ends all of it: again and again, since who is not dead yet may fork; a zombie waits for its parent, no more."""
+    while True:
+        left = [process for process in of_session(session) if process.resident or process.running]
+        if not left:
+            return
+        for process in left:
+            try:
+                os.kill(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.01)

@@ -30,7 +30,8 @@ check "make install DESTDIR=... works" \
 base=$root/opt/slab
 libdir=$(cd "$base" 2>/dev/null && find . -name libslabmalloc.so -printf '%h\n' | sed 's,^\./,,')
 for file in bin/slabmalloc "$libdir/libslabmalloc.so" "$libdir/libslabmalloc.so.0" \
-	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h include/slabmalloc/pages.h; do
+	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h include/slabmalloc/pages.h \
+	include/slabmalloc/kmem_cache.h; do
 	check "$file is installed" test -s "$base/$file"
 done
 check "no private header is installed" \
@@ -39,6 +40,7 @@ check "no private header is installed" \
 export PKG_CONFIG_PATH=$base/$libdir/pkgconfig
 flags() { "$PKG_CONFIG" --define-variable=prefix="$base" "$@" slabmalloc; }
 cat >"$root/use.c" <<'C'
+#include <slabmalloc/kmem_cache.h>
 #include <slabmalloc/pages.h>
 #include <slabmalloc/slabmalloc.h>
 #include <stdlib.h>

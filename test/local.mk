@@ -14,6 +14,11 @@ unit_tests = \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
 	test/unit/test_inject \
+	test/unit/test_kmalloc \
+	test/unit/test_kmem_cache \
+	test/unit/test_kmem_checks \
+	test/unit/test_kmem_reserve \
+	test/unit/test_kmem_stress \
 	test/unit/test_limits \
 	test/unit/test_lock \
 	test/unit/test_magazine \
@@ -33,6 +38,7 @@ unit_tests = \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
+	test/unit/test_slob \
 	test/unit/test_stats \
 	test/unit/test_steal \
 	test/unit/test_stress \
@@ -58,6 +64,7 @@ preload_programs = \
 	test/preload/progs/first_call \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
+	test/preload/progs/kmem_plugin \
 	test/preload/progs/late_load \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
@@ -98,6 +105,7 @@ preload_tests = \
 	test/preload/git_behaves_the_same.t \
 	test/preload/glibc_extras_conform.t \
 	test/preload/java_behaves_the_same.t \
+	test/preload/kernel_style_code_compiles_and_runs.t \
 	test/preload/launcher_runs_programs.t \
 	test/preload/library_needs_only_libc.t \
 	test/preload/loaders_and_plugins_work.t \
@@ -114,6 +122,7 @@ preload_tests = \
 	test/preload/remote_frees_stay_bounded.t \
 	test/preload/scarce_memory_is_an_error_not_a_crash.t \
 	test/preload/secure_execution_ignores_options.t \
+	test/preload/slob_serves_whole_programs.t \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t
 
@@ -179,6 +188,11 @@ test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
+test_unit_test_kmalloc_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_cache_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_checks_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_reserve_LDADD = $(UNIT_LIBS)
+test_unit_test_kmem_stress_LDADD = $(UNIT_LIBS)
 test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
@@ -198,6 +212,7 @@ test_unit_test_remote_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
+test_unit_test_slob_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
 test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)

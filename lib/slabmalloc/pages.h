@@ -146,7 +146,7 @@ int slabmalloc_page_info(const void *p, struct slabmalloc_page_info *info, size_
  * In pages. The kernel's watermarks say when it takes memory from programs; a zone in user space has no end, so these
  * say when memory goes back, and what stays for those that cannot wait.
  *   min   free pages that only NOWAIT requests take; others make the zone grow, or go to the next zone. Purging
- *         leaves as many pages resident. Default 0.
+ *         leaves as many pages resident. At most 1 GiB. Default 0.
  *   low   a zone with no more resident free pages is left alone by the decay. Default 1 MiB.
  *   high  with more resident free pages, purging begins at once and goes down to low. Default: WATERMARK_AUTO.
  *   reserve_ratio  lowmem_reserve: a request for a higher kind leaves 1/RATIO of the pages that the higher zones of
@@ -159,7 +159,7 @@ struct slabmalloc_watermarks {
     size_t reserve_ratio;
 };
 
-/* EINVAL: no such zone, or not min <= low <= high. Returns 0 or -1 with errno. */
+/* EINVAL: no such zone, not min <= low <= high, or min too large. Returns 0 or -1 with errno. */
 int slabmalloc_zone_watermarks(struct slabmalloc_zone zone, struct slabmalloc_watermarks *marks);
 int slabmalloc_zone_set_watermarks(struct slabmalloc_zone zone, const struct slabmalloc_watermarks *marks);
 

@@ -260,7 +260,7 @@ static unsigned take_from_slabs(unsigned owner) {
 }
 
 static unsigned take(unsigned owner) {
-    FN("magazine.c:take");
+    FN("magazine.c:magazine_take");
     if (rule(REFILL_LOCKS)) {
         owner_lock(owner);
     }

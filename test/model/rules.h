@@ -57,7 +57,7 @@
     RULE(NEXT_RECEIVED_LOCKS, limit, "remote.c:next_received takes the lock")                                         \
     RULE(NEXT_RECEIVED_KEEPS_REST, limit, "remote.c:next_received keeps what it does not pour yet")                   \
     RULE(RETURN_TAKES_RECEIVED, received, "remote.c:return_locked returns what was received too")                     \
-    RULE(REFILL_LOCKS, limit, "magazine.c:take takes objects under the lock")                                         \
+    RULE(REFILL_LOCKS, limit, "magazine.c:magazine_take takes objects under the lock")                                         \
     RULE(ADOPT_LOCKS, steal, "owner.c:owner_adopt takes the depot's lock")                                            \
     RULE(STEAL_LOCKS_DEPOT, steal, "owner.c:owner_steal_slab takes the depot's lock")                                 \
     RULE(STEAL_LOCKS_OWNER, steal, "owner.c:owner_steal_slab takes the victim's lock")                                \
@@ -66,7 +66,7 @@
     RULE(RETAG_WRITES_TAG, steal, "slab.c:slab_retag writes the tags")                                                \
     RULE(GIVE_LOCKS, steal, "remote.c:give_directly takes the owner's lock")                                          \
     RULE(GIVE_CHECKS_OWNER, steal, "remote.c:give_directly looks at the owner again under the lock")                  \
-    RULE(ADD_SLAB_LOCKS, steal, "magazine.c:take adds a slab under the lock")                                         \
+    RULE(ADD_SLAB_LOCKS, steal, "magazine.c:magazine_take adds a slab under the lock")                                         \
     RULE(FILE_LEAVES_UNFILED, steal, "owner.c:owner_file_slab leaves a slab alone that is between owners")            \
     RULE(RETAG_OWNER_RELEASE, follow, "slab.c:slab_retag releases the owner")                                         \
     RULE(CHECK_OWNER_ACQUIRE, follow, "remote.c: the look at the owner under the lock acquires")                      \

@@ -7,6 +7,11 @@ if so=$(plugin plugin) && [ -e "$so" ]; then
 else
 	skip "a plugin that allocates" "$CC cannot make a shared object"
 fi
+if so_kmem=$(plugin kmem) && [ -e "$so_kmem" ]; then
+	tap_of preloaded kmem_plugin "$so_kmem"
+else
+	skip "a plugin with an object cache" "$CC cannot make a shared object"
+fi
 tap_of plain late_load "$SLABMALLOC_LIB"
 
 # glibc keeps 1664 bytes for libraries that are loaded late and want their TLS at a fixed offset.

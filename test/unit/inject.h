@@ -186,11 +186,22 @@ void __wrap_meta_free(void *piece, size_t bytes) {
     __real_meta_free(piece, bytes);
 }
 
+/* What the classes of object caches keep once they were used. */
+static inline size_t class_metadata_held(const struct owner *owner) {
+    const struct class_table *table = owner->magazines.table;
+    size_t bytes = table == CLASS_TABLE_NONE ? 0 : sizeof *table;
+    for (size_t i = 0; i < COUNT_OF(table->chunk); i++) {
+        bytes += table->chunk[i] ? sizeof *table->chunk[i] : 0;
+    }
+    return bytes;
+}
+
 /* What has an owner of metadata when nothing is allocated. */
 static inline size_t metadata_held(void) {
     size_t bytes = owner_count() * sizeof(struct owner);
     /* Their locks lie apart, sixteen together. */
     bytes += (owner_count() / 16 + 1) * 16 * CACHE_LINE;
+    bytes += kmem_class_count() * sizeof(struct kmem_class) + kmem_tables_bytes();
     for (uint32_t id = 1; id <= owner_count(); id++) {
         const struct owner *owner = owner_by_id(id);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
@@ -199,6 +210,7 @@ static inline size_t metadata_held(void) {
         }
         bytes += owner->page_cache ? sizeof(struct page_cache) : 0;
         MUST(!owner->inbox);
+        bytes += class_metadata_held(owner);
         bytes += owner->spare ? sizeof(struct remote_magazine) : 0;
         for (unsigned way = 0; way < REMOTE_WAYS; way++) {
             bytes += owner->open[way] ? sizeof(struct remote_magazine) : 0;

@@ -554,6 +554,73 @@ WORKLOAD static void forked_children(void) {
     MUST(!pthread_join(thread, NULL) && !pthread_barrier_destroy(&forked));
 }
 
+/* --- Object caches --- */
+
+#define OBJECTS 400
+
+static struct object {
+    struct object *self;
+    char *block;
+} * object[OBJECTS];
+
+static int object_construct(void *p, void *unused) {
+    struct object *made = p;
+    (void)unused;
+    made->self = made;
+    made->block = slabmalloc_malloc(700);
+    return !made->block;
+}
+
+static void object_destruct(void *p, void *unused) {
+    struct object *made = p;
+    (void)unused;
+    MUST(made->self == made);
+    slabmalloc_free(made->block);
+}
+
+static void object_take_all(struct slabmalloc_cache *cache, bool constructed) {
+    for (size_t i = 0; i < OBJECTS; i++) {
+        errno = ERRNO_BEFORE;
+        object[i] = (void *)checked(slabmalloc_cache_alloc(cache));
+        MUST(!object[i] || !constructed || object[i]->self == object[i]);
+    }
+}
+
+static void *object_free_all(void *cache) {
+    for (size_t i = 0; i < OBJECTS; i++) {
+        slabmalloc_cache_free(cache, object[i]);
+    }
+    return NULL;
+}
+
+WORKLOAD static void objects_of(unsigned flags, const struct slabmalloc_cache_args *args) {
+    errno = ERRNO_BEFORE;
+    struct slabmalloc_cache *cache = (void *)checked(slabmalloc_cache_create("objects", 3000, 0, flags, args));
+    if (!cache) {
+        return;
+    }
+    object_take_all(cache, args);
+    object_free_all(cache);
+    object_take_all(cache, args);
+    in_a_thread(object_free_all, cache);
+    void *bulk[OBJECTS];
+    errno = ERRNO_BEFORE;
+    size_t got = slabmalloc_cache_alloc_bulk(cache, OBJECTS, bulk);
+    MUST(got == OBJECTS || (got == 0 && errno == ENOMEM));
+    failures += !got;
+    slabmalloc_cache_free_bulk(cache, got, bulk);
+    slabmalloc_cache_shrink(cache);
+    MUST(!slabmalloc_cache_destroy(cache));
+}
+
+WORKLOAD static void object_caches(void) {
+    static const struct slabmalloc_cache_args args = {.ctor = object_construct, .dtor = object_destruct};
+    usual_options();
+    objects_of(0, NULL);
+    objects_of(0, &args);
+    objects_of(SLABMALLOC_CACHE_CHECKS, NULL);
+}
+
 /* Messages that nobody can read: what they are about still happens. */
 WORKLOAD static void messages(void) {
     int saved = dup(2), null = open("/dev/null", O_WRONLY);

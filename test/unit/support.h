@@ -52,6 +52,13 @@
 #define SKIP_UNDER_SANITIZERS(why) ((void)0)
 #endif
 
+/* A sanitizer's runtime has locks of its own around the start and the end of a thread, which fork does not take. */
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+#define FORK_MAY_MEET_A_THREADS_START 0
+#else
+#define FORK_MAY_MEET_A_THREADS_START 1
+#endif
+
 /* ThreadSanitizer knows the parent's threads in a fork child, and takes a new thread there for one of them. */
 #ifdef __SANITIZE_THREAD__
 #define CHILDREN_MAY_START_THREADS 0

@@ -50,8 +50,7 @@ static void start_busy_threads(void) {
     for (uintptr_t i = 0; i < BUSY_THREADS; i++) {
         MUST(!pthread_create(&busy[i], NULL, busy_thread, (void *)(i + 1)));
     }
-    /* A sanitizer's runtime has locks of its own around the start of a thread, which fork does not take. */
-    while (begun < BUSY_THREADS) {
+    while (!FORK_MAY_MEET_A_THREADS_START && begun < BUSY_THREADS) {
         sched_yield();
     }
 }
@@ -475,8 +474,20 @@ Test(fork, can_come_in_a_signal_handler_that_interrupted_malloc) {
     child_must_end_well(fork_in_handlers, NULL);
 }
 
+#define FORKING_THREADS 4
+
+static _Atomic unsigned there[2];
+
+static void meet(unsigned place) {
+    there[place]++;
+    while (!FORK_MAY_MEET_A_THREADS_START && there[place] < FORKING_THREADS) {
+        sched_yield();
+    }
+}
+
 static void fork_from_a_thread(unsigned index) {
     churn_for_a_while(index);
+    meet(0);
     for (unsigned i = 0; i < 10; i++) {
         pid_t pid = guarded_fork();
         if (!pid) {
@@ -485,9 +496,10 @@ static void fork_from_a_thread(unsigned index) {
         }
         wait_for(pid);
     }
+    meet(1);
 }
 
 Test(fork, several_threads_can_fork_at_once) {
-    threads_run(4, fork_from_a_thread);
+    threads_run(FORKING_THREADS, fork_from_a_thread);
     prove_heap_works(0);
 }

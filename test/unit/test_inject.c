@@ -27,6 +27,7 @@ static const struct workload workloads[] = {
     {"mixed_life_on_huge_pages", mixed_life_on_huge_pages, false},
     {"forked_children", forked_children, false},
     {"messages", messages, false},
+    {"object_caches", object_caches, false},
     {"first_calls", first_calls, true},
     {"two_numa_nodes", two_numa_nodes, true},
 };
@@ -114,6 +115,7 @@ WALK(mixed_life_without_caches)
 WALK(mixed_life_on_huge_pages)
 WALK(forked_children)
 WALK(messages)
+WALK(object_caches)
 WALK(first_calls)
 WALK(two_numa_nodes)
 

@@ -253,6 +253,43 @@ Test(mapping, moves_page_tables_when_it_cannot_grow_in_place) {
     must_grow_by_page_tables(p, false);
 }
 
+Test(mapping, grows_into_the_cached_extent_that_follows) {
+    char *whole = map(48 * MIB), *p;
+    size_t footprint = region_footprint();
+    mapping_free(whole);
+    fault_arm(1u << SYS_MAP | 1u << SYS_UNMAP | 1u << SYS_REMAP, 0, 0);
+    p = map(8 * MIB);
+    MUST(p == whole);
+    words_fill(p, 8 * MIB, 1);
+    MUST(mapping_resize(p, 40 * MIB) == p && mapping_npages(p) == 40 * MIB / PAGE_BYTES);
+    MUST(cached() == 8 * MIB && mapping_totals().live_bytes == 40 * MIB && mapping_totals().live_count == 1);
+    MUST(mapping_resize(p, 48 * MIB) == p); /* all of it */
+    MUST(cached() == 0 && mapping_totals().live_bytes == 48 * MIB);
+    MUST(fault_disarm() == 0); /* not one system call */
+    MUST(words_hold(p, 8 * MIB, 1));
+    mapping_free(p);
+    MUST(cached() == 48 * MIB && region_footprint() == footprint && !mapping_check());
+}
+
+Test(mapping, growing_copies_into_a_cached_extent_unless_it_is_large) {
+    options.hugepages = false;
+    for (size_t bytes = 24 * MIB; bytes <= 40 * MIB; bytes += 16 * MIB) {
+        char *p = map(8 * MIB), *other = map(bytes);
+        void *fence = block_after(p);
+        words_fill(p, 8 * MIB, 1);
+        mapping_free(other);
+        char *q = mapping_resize(p, bytes);
+        MUST((q == other) == (bytes <= 32 * MIB));
+        MUST(words_hold(q, 8 * MIB, 1) && mapping_npages(q) == bytes / PAGE_BYTES);
+        MUST(mapping_totals().live_bytes == bytes && mapping_totals().live_count == 1);
+        MUST(pagemap_tag(p) != TAG_MAPPING);
+        MUST(cached() == (q == other ? 8 * MIB : bytes));
+        mapping_free(q);
+        mapping_trim();
+        munmap(fence, PAGE_BYTES);
+    }
+}
+
 Test(mapping, shrinking_unmaps_the_tail_and_keeps_the_rest) {
     options.hugepages = false;
     size_t footprint = region_footprint();

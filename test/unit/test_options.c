@@ -35,7 +35,8 @@ static const char *warnings_of(const char *text) {
 
 static bool same(const struct options *a, const struct options *b) {
     return a->hugepages == b->hugepages && a->huge_threshold == b->huge_threshold && a->decay_ms == b->decay_ms &&
-           a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background;
+           a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background &&
+           a->slob == b->slob;
 }
 
 static void must_be_silent(const char *text) {
@@ -73,6 +74,22 @@ Test(options, every_key_sets_its_own_field_and_no_other) {
     must_be_silent("map_cache:0");
     expected.map_cache = 0;
     require(same(&options, &expected));
+}
+
+Test(options, heap_slob_means_no_huge_pages_and_no_cached_mappings_unless_told_so_after_it) {
+    struct options expected = defaults;
+    must_be_silent("heap:slab");
+    require(same(&options, &defaults));
+    must_be_silent("heap:slob");
+    expected.slob = true;
+    expected.hugepages = false;
+    expected.map_cache = 0;
+    require(same(&options, &expected));
+    must_be_silent("heap:slob,map_cache:1M");
+    expected.map_cache = (size_t)1 << 20;
+    require(same(&options, &expected));
+    must_be_refused("heap:slub", "heap:slub");
+    must_be_refused("heap:", "heap:");
 }
 
 Test(options, bytes_take_the_suffixes_k_m_and_g_in_both_cases) {

@@ -225,6 +225,21 @@ Test(page_zones, others_leave_dma_its_reserve_and_do_not_make_it_grow) {
     MUST_BE_SOUND();
 }
 
+Test(page_zones, a_zone_with_a_reserve_does_not_grow_for_it) {
+    const struct slabmalloc_zone list[] = {HIGHMEM, NORMAL};
+    slabmalloc_free_pages(take(SLABMALLOC_PAGE_HIGHMEM, 12), 12);
+    slabmalloc_free_pages(take(0, 0), 0);
+    size_t mapped = zone_now(NORMAL).mapped_pages;
+    MUST(!slabmalloc_zone_set_watermarks(NORMAL, &(struct slabmalloc_watermarks){0, 0, SLABMALLOC_WATERMARK_AUTO, 1}));
+    MUST(zone_now(NORMAL).lowmem_reserve[SLABMALLOC_ZONE_HIGHMEM] > mapped);
+    while (slabmalloc_alloc_pages_zonelist(list, 1, SLABMALLOC_PAGE_NOWAIT, 9)) {
+    }
+    fault_arm(1u << SYS_MAP, 0, 2); /* HIGHMEM's regions; NORMAL's would be granted */
+    MUST(!slabmalloc_alloc_pages_zonelist(list, 2, SLABMALLOC_PAGE_NORETRY, 9) && fault_disarm() == 2);
+    MUST(zone_now(NORMAL).mapped_pages == mapped);
+    MUST(take(0, 9) && slabmalloc_malloc(MIB)); /* those that ask for NORMAL */
+}
+
 /* NOWAIT. */
 
 /* Each kind of request that can be served from what is free. */
@@ -340,7 +355,8 @@ Test(page_zones, watermarks_are_what_was_set_and_in_order) {
     marks = (struct slabmalloc_watermarks){10, 20, 30, 40};
     MUST(!slabmalloc_zone_set_watermarks(HIGHMEM, &marks) && !slabmalloc_zone_watermarks(HIGHMEM, &now));
     MUST(!memcmp(&marks, &now, sizeof now) && zone_now(HIGHMEM).high_pages == 30);
-    static const struct slabmalloc_watermarks bad[] = {{2, 1, 3, 0}, {1, 3, 2, 0}, {3, 2, 1, 0}};
+    static const struct slabmalloc_watermarks bad[] = {
+        {2, 1, 3, 0}, {1, 3, 2, 0}, {3, 2, 1, 0}, {SIZE_MAX, SIZE_MAX, SIZE_MAX, 0}};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         errno = 0;
         MUST(slabmalloc_zone_set_watermarks(HIGHMEM, &bad[i]) == -1 && errno == EINVAL);

@@ -208,6 +208,23 @@ Test(remote, received_magazines_are_used_again_or_given_back) {
     MUST(found == n);
 }
 
+Test(remote, what_came_back_is_used_before_anything_else) {
+    static void *before[600];
+    allocate(600, 64);
+    magazine_flush(owner_have(), false); /* what the last refill took beyond them */
+    memcpy(before, object, sizeof before);
+    threads_run(1, free_some);
+    for (size_t i = 0; i < 600; i++) {
+        const void *p = slabmalloc_malloc(64);
+        bool known = false;
+        for (size_t k = 0; k < COUNT_OF(before) && !known; k++) {
+            known = before[k] == p;
+        }
+        MUST(known);
+    }
+    MUST(!remote_waits(owner_have()));
+}
+
 Test(remote, one_way_gathers_for_one_owner_at_a_time) {
     struct owner *self = owner_get(), *other[REMOTE_WAYS + 1];
     void *p[REMOTE_WAYS + 1];
