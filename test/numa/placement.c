@@ -167,7 +167,7 @@ static void large_case(void) {
 
 /* Long enough for the library to see what has changed, in calls and in time. */
 static void let_it_see(void) {
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 16; i++) {
         struct timespec pause = {0, 100000000};
         nanosleep(&pause, NULL);
         take_small(&mine, 2 * MIB);
