@@ -258,6 +258,10 @@ static inline void start_threads(void) {
 /* Has the thread on NODE do something, and waits until it is done. */
 static inline void on_node(unsigned node, void (*todo)(void)) {
     struct worker *worker = &workers[node];
+    if (!has_processors(node)) {
+        say(false, "node %u has a processor", node);
+        exit(1);
+    }
     pthread_mutex_lock(&worker->mutex);
     worker->todo = todo;
     pthread_cond_broadcast(&worker->changed);
