@@ -92,11 +92,14 @@ static void heap_consider_background(const struct owner *owner) {
     background_consider(thorough ? reclaim_sparse_pages() : counter_read(&owner->sparse_pages));
 }
 
-/* What the process may use changes rarely: a cpuset, memory that is plugged in. */
+/* What the process may use changes rarely: a cpuset, memory that is plugged in. The kernel moves pages then, or later
+ * leaves them where they do not belong any more: what is free begins anew. */
 static void heap_refresh_nodes(struct owner *owner, uint64_t now) {
     if (now >= owner->nodes_at + NODES_MS) {
         owner->nodes_at = now;
-        zone_refresh_nodes();
+        if (unlikely(zone_refresh_nodes())) {
+            heap_trim();
+        }
     }
 }
 

@@ -64,16 +64,15 @@ void zone_init(void) {
     add_nodes(numa_refresh(&changed));
 }
 
-void zone_refresh_nodes(void) {
+bool zone_refresh_nodes(void) {
     bool changed;
     uint64_t nodes = numa_refresh(&changed);
-    if (likely(!changed)) {
-        return;
+    if (unlikely(changed)) {
+        lock_take(numa_lock());
+        add_nodes(nodes);
+        lock_drop(numa_lock());
     }
-    lock_take(numa_lock());
-    add_nodes(nodes);
-    lock_drop(numa_lock());
-    zone_trim(); /* the kernel may have moved pages to other nodes than their zones' */
+    return changed;
 }
 
 unsigned zone_node_count(void) {

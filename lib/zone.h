@@ -93,8 +93,8 @@ struct zone_request {
 /* Finds the nodes. Once, before anything else here. */
 void zone_init(void);
 
-/* Nodes may have come, or this process may use others than before. A system call. */
-void zone_refresh_nodes(void);
+/* Nodes may have come, or this process may use others than before: true. A system call. */
+bool zone_refresh_nodes(void);
 
 /* Nodes that this process may use, or could at some time. Never less than before. */
 unsigned zone_node_count(void);
