@@ -222,7 +222,8 @@ test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 
 # Its functions stand where the library asks the kernel about nodes.
 test_unit_test_nodes_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind
+	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind \
+	-Wl,--wrap=sys_has_policy,--wrap=sys_interleave,--wrap=sys_read_file
 
 fuzz_sources = \
 	test/fuzz/model.c test/fuzz/model.h \
