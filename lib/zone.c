@@ -136,7 +136,8 @@ bool zone_wants_huge(void) {
 
 /* What is behind a zone's memory follows from its kind. */
 static struct region region_for(const struct zone *zone, size_t least) {
-    bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge(), any = zone->node == NODE_ANY;
+    bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
+    bool any = zone->node == NODE_ANY;
     struct region region = region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge,
                                       zone_node_count() > 1 && !any ? zone->node + 1 : 0);
     if (any && region.npages) {

@@ -36,7 +36,7 @@ static const char *warnings_of(const char *text) {
 static bool same(const struct options *a, const struct options *b) {
     return a->hugepages == b->hugepages && a->huge_threshold == b->huge_threshold && a->decay_ms == b->decay_ms &&
            a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background &&
-           a->slob == b->slob;
+           a->slob == b->slob && a->numa == b->numa && a->numa_node == b->numa_node;
 }
 
 static void must_be_silent(const char *text) {
@@ -90,6 +90,31 @@ Test(options, heap_slob_means_no_huge_pages_and_no_cached_mappings_unless_told_s
     require(same(&options, &expected));
     must_be_refused("heap:slub", "heap:slub");
     must_be_refused("heap:", "heap:");
+}
+
+Test(options, numa_takes_three_words_and_a_node) {
+    struct options expected = defaults;
+    must_be_silent("numa:interleave");
+    expected.numa = NUMA_INTERLEAVE;
+    require(same(&options, &expected));
+    must_be_silent("numa:off");
+    expected.numa = NUMA_OFF;
+    require(same(&options, &expected));
+    must_be_silent("numa:node=63");
+    expected.numa = NUMA_NODE;
+    expected.numa_node = 63;
+    require(same(&options, &expected));
+    must_be_silent("numa:node=0");
+    expected.numa_node = 0;
+    require(same(&options, &expected));
+    static const char *const bad[] = {"numa:",        "numa",         "numa:on",      "numa:node",    "numa:node=",
+                                      "numa:node=64", "numa:node=-1", "numa:node=1x", "numa:node=1K", "numa:localx"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        must_be_refused(bad[i], bad[i]);
+    }
+    must_be_silent("numa:local");
+    expected.numa = NUMA_LOCAL;
+    require(same(&options, &expected));
 }
 
 Test(options, bytes_take_the_suffixes_k_m_and_g_in_both_cases) {
@@ -159,13 +184,13 @@ Test(options, unknown_keys_are_named_and_ignored) {
 
 Test(options, bad_values_are_named_and_ignored) {
     static const char *const bad[] = {
-        "hugepages:on",      "hugepages:",        "hugepages",         "hugepages:OFF",     "hugepages:offf",
-        "hugepages:of",      "hugepages:1",       "huge_threshold:",   "huge_threshold",    "huge_threshold:x",
-        "huge_threshold:-1", "huge_threshold:K",  "huge_threshold:1KK", "huge_threshold:1T", "huge_threshold:1.5M",
-        "huge_threshold:0x10", "huge_threshold:1 K", "huge_threshold: 1", "huge_threshold:+1", "huge_threshold:1:2",
-        "decay_ms:",         "decay_ms",          "decay_ms:-2",       "decay_ms:-",        "decay_ms:-1x",
-        "decay_ms:5K",       "decay_ms:1e3",      "magazine_max:",     "magazine_max:all",  "magazine_max:K1",
-        "map_cache:",        "map_cache:/",       "map_cache:1;",      "map_cache:M",
+        "hugepages:on",        "hugepages:",         "hugepages",          "hugepages:OFF",     "hugepages:offf",
+        "hugepages:of",        "hugepages:1",        "huge_threshold:",    "huge_threshold",    "huge_threshold:x",
+        "huge_threshold:-1",   "huge_threshold:K",   "huge_threshold:1KK", "huge_threshold:1T", "huge_threshold:1.5M",
+        "huge_threshold:0x10", "huge_threshold:1 K", "huge_threshold: 1",  "huge_threshold:+1", "huge_threshold:1:2",
+        "decay_ms:",           "decay_ms",           "decay_ms:-2",        "decay_ms:-",        "decay_ms:-1x",
+        "decay_ms:5K",         "decay_ms:1e3",       "magazine_max:",      "magazine_max:all",  "magazine_max:K1",
+        "map_cache:",          "map_cache:/",        "map_cache:1;",       "map_cache:M",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         must_be_refused(bad[i], bad[i]);
@@ -175,10 +200,17 @@ Test(options, bad_values_are_named_and_ignored) {
 
 Test(options, numbers_that_do_not_fit_are_refused_not_wrapped) {
     static const char *const bad[] = {
-        "map_cache:18446744073709551616", "map_cache:18446744073709551615",  "map_cache:99999999999999999999999999",
-        "map_cache:17179869184G",         "map_cache:8589934592G",           "map_cache:36893488147419103232",
-        "map_cache:18014398509481984K",   "decay_ms:4294967296",             "decay_ms:18446744073709551615",
-        "decay_ms:2147483648",            "decay_ms:18446744073709551616500",
+        "map_cache:18446744073709551616",
+        "map_cache:18446744073709551615",
+        "map_cache:99999999999999999999999999",
+        "map_cache:17179869184G",
+        "map_cache:8589934592G",
+        "map_cache:36893488147419103232",
+        "map_cache:18014398509481984K",
+        "decay_ms:4294967296",
+        "decay_ms:18446744073709551615",
+        "decay_ms:2147483648",
+        "decay_ms:18446744073709551616500",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         must_be_refused(bad[i], bad[i]);
