@@ -71,6 +71,19 @@ bench_micro_SOURCES = \
 bench_micro_CXXFLAGS = $(AM_CXXFLAGS) $(BENCHMARK_CFLAGS)
 bench_micro_LDADD = $(BENCHMARK_LIBS)
 
+# Programs that link the library, for what malloc has no name for. Without what they need configure says that they are
+# left out.
+if HAVE_LIBURING
+bench_programs += bench/dma/uring_file
+endif
+bench_dma_uring_file_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
+bench_dma_uring_file_LDADD = libslabmalloc.la $(URING_LIBS)
+if HAVE_CUDA
+bench_programs += bench/dma/cuda_copy
+endif
+bench_dma_cuda_copy_CFLAGS = $(AM_CFLAGS) $(CUDA_CFLAGS)
+bench_dma_cuda_copy_LDADD = libslabmalloc.la $(CUDA_LIBS)
+
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs) bench/libempty.la
 

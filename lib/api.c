@@ -3,16 +3,16 @@
 #include <string.h>
 
 #include "check.h"
+#include "dma.h"
 #include "heap.h"
 #include "slabmalloc/slabmalloc.h"
 #include "stats.h"
+#include "version.h"
 
 #define API __attribute__((visibility("default")))
-#define STRING2(x) #x
-#define STRING(x) STRING2(x)
 
 API const char *slabmalloc_version(void) {
-    return STRING(SLABMALLOC_VERSION_MAJOR) "." STRING(SLABMALLOC_VERSION_MINOR) "." STRING(SLABMALLOC_VERSION_PATCH);
+    return LIBRARY_VERSION;
 }
 
 API void *slabmalloc_malloc(size_t bytes) {
@@ -51,6 +51,7 @@ API size_t slabmalloc_usable_size(const void *p) {
 }
 
 API int slabmalloc_trim(void) {
+    dma_trim();
     return heap_trim();
 }
 

@@ -34,6 +34,11 @@ static size_t fresh_count(uintptr_t pfn, size_t npages) {
     return fresh_count_in(pagemap_block(pfn), pfn, npages);
 }
 
+/* Pages that a purge would be about: see buddy.h on the hugetlb pool. */
+static size_t dirty_count(uintptr_t pfn, size_t npages) {
+    return block_pool_shift(pagemap_block(pfn)) ? 0 : npages - fresh_count(pfn, npages);
+}
+
 static void fresh_set(uintptr_t pfn, size_t npages, bool fresh) {
     uint64_t *words = pagemap_block(pfn)->fresh;
     size_t first = pfn & (BLOCK_PAGES - 1);
@@ -89,6 +94,7 @@ static void list_insert(struct free_list *list, uintptr_t pfn, bool at_tail) {
     uintptr_t neighbour = at_tail ? list->tail : list->head;
     page->link = at_tail ? 0 : neighbour;
     page->prev = at_tail ? neighbour : 0;
+    list->count++;
     if (!neighbour) {
         list->head = list->tail = pfn;
     } else if (at_tail) {
@@ -102,6 +108,7 @@ static void list_insert(struct free_list *list, uintptr_t pfn, bool at_tail) {
 
 static void list_remove(struct free_list *list, uintptr_t pfn) {
     struct page *page = pagemap_page(pfn);
+    list->count--;
     if (page->prev) {
         pagemap_page(page->prev)->link = page->link;
     } else {
@@ -122,12 +129,17 @@ static unsigned group_of(uintptr_t pfn, unsigned order) {
     return group_in(pagemap_block(pfn), order);
 }
 
+/* What a free block of ORDER counts as for the hugetlb pool. */
+static size_t pool_count(uintptr_t pfn, unsigned order) {
+    return order == MAX_ORDER && block_pool_shift(pagemap_block(pfn)) ? BLOCK_PAGES : 0;
+}
+
 static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool at_tail) {
     struct free_area *area = &buddy->area[order];
     struct page *page = pagemap_page(pfn);
     size_t npages = (size_t)1 << order;
     const struct block *block = pagemap_block(pfn);
-    size_t ndirty = npages - fresh_count_in(block, pfn, npages);
+    size_t ndirty = block_pool_shift(block) ? 0 : npages - fresh_count_in(block, pfn, npages);
     page->state = PAGE_FREE;
     page->order = order & 15;
     page->extra = ndirty & 0xffff;
@@ -137,6 +149,7 @@ static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool
     counter_add(&area->nr_free, 1);
     counter_add(&buddy->free_pages, npages);
     counter_add(&buddy->dirty_pages, ndirty);
+    counter_add(&buddy->pool_pages, pool_count(pfn, order));
 }
 
 static void area_remove(struct buddy *buddy, uintptr_t pfn) {
@@ -153,6 +166,7 @@ static void area_remove(struct buddy *buddy, uintptr_t pfn) {
     counter_sub(&area->nr_free, 1);
     counter_sub(&buddy->free_pages, (size_t)1 << order);
     counter_sub(&buddy->dirty_pages, page->extra);
+    counter_sub(&buddy->pool_pages, pool_count(pfn, order));
     page->state = PAGE_BODY;
 }
 
@@ -371,10 +385,40 @@ uintptr_t buddy_take_dirty(struct buddy *buddy, unsigned min_order, unsigned *or
 }
 
 uintptr_t buddy_remove_block(struct buddy *buddy) {
-    struct free_list *list = buddy->area[MAX_ORDER].list[0];
-    uintptr_t pfn = list[KIND_FRESH].head ? list[KIND_FRESH].head : list[KIND_DIRTY].head;
+    const struct free_list *list = buddy->area[MAX_ORDER].list[0];
+    uintptr_t pfn = list[KIND_FRESH].head;
+    while (pfn && block_pool_shift(pagemap_block(pfn))) {
+        pfn = pagemap_page(pfn)->link;
+    }
+    pfn = pfn ? pfn : list[KIND_DIRTY].head;
     if (pfn) {
         take_block(buddy, pfn, MAX_ORDER);
+    }
+    return pfn;
+}
+
+/* The pool's page that PFN lies in is free as a whole. */
+static bool is_free_in_pool(uintptr_t pfn, size_t nblocks) {
+    for (size_t i = 0; i < nblocks; i++) {
+        if (!is_free_block(pfn + i * BLOCK_PAGES, MAX_ORDER)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+uintptr_t buddy_remove_pool(struct buddy *buddy, size_t *nblocks) {
+    uintptr_t pfn = buddy->pool_pages ? buddy->area[MAX_ORDER].list[0][KIND_FRESH].head : 0;
+    for (; pfn; pfn = pagemap_page(pfn)->link) {
+        unsigned shift = block_pool_shift(pagemap_block(pfn));
+        *nblocks = shift > BLOCK_SHIFT ? (size_t)1 << (shift - BLOCK_SHIFT) : 1;
+        /* One look per page of the pool: at its first block. */
+        if (shift && !(pfn & (*nblocks * BLOCK_PAGES - 1)) && is_free_in_pool(pfn, *nblocks)) {
+            break;
+        }
+    }
+    for (size_t i = 0; pfn && i < *nblocks; i++) {
+        take_block(buddy, pfn + i * BLOCK_PAGES, MAX_ORDER);
     }
     return pfn;
 }
@@ -394,9 +438,10 @@ void buddy_add_block(struct buddy *buddy, uintptr_t pfn) {
 }
 
 static const char *check_list(const struct buddy *buddy, unsigned order, unsigned group, unsigned kind, size_t *count,
-                              size_t *ndirty) {
+                              size_t *ndirty, size_t *npool) {
     const struct free_list *list = &buddy->area[order].list[group][kind];
     uintptr_t prev = 0;
+    size_t before = *count;
     for (uintptr_t pfn = list->head; pfn; prev = pfn, pfn = pagemap_page(pfn)->link) {
         const struct page *page = pagemap_page(pfn);
         uintptr_t mate = pfn ^ ((uintptr_t)1 << order);
@@ -410,7 +455,7 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
         if (page->prev != prev) {
             return "a free list's back link is wrong";
         }
-        if (page->extra != npages - fresh_count(pfn, npages) || (kind == KIND_DIRTY) != (page->extra != 0)) {
+        if (page->extra != dirty_count(pfn, npages) || (kind == KIND_DIRTY) != (page->extra != 0)) {
             return "a free block is in the wrong list for its fresh pages";
         }
         if (group_of(pfn, order) != group) {
@@ -429,19 +474,23 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
         }
         ++*count;
         *ndirty += page->extra;
+        *npool += pool_count(pfn, order);
     }
     if ((buddy->orders[group][kind] >> order & 1) != (list->head != 0)) {
         return "the summary of non-empty orders is wrong";
+    }
+    if (*count - before != list->count) {
+        return "a free list's count is wrong";
     }
     return list->tail == prev ? NULL : "a free list's tail is wrong";
 }
 
 const char *buddy_check(const struct buddy *buddy) {
-    size_t free_pages = 0, ndirty = 0;
+    size_t free_pages = 0, ndirty = 0, npool = 0;
     for (unsigned order = 0; order < NORDERS; order++) {
         size_t count = 0;
         for (unsigned i = 0; i < GROUPS * KINDS; i++) {
-            const char *broken = check_list(buddy, order, i / KINDS, i % KINDS, &count, &ndirty);
+            const char *broken = check_list(buddy, order, i / KINDS, i % KINDS, &count, &ndirty, &npool);
             if (broken) {
                 return broken;
             }
@@ -451,8 +500,8 @@ const char *buddy_check(const struct buddy *buddy) {
         }
         free_pages += count << order;
     }
-    if (free_pages != buddy->free_pages || ndirty != buddy->dirty_pages) {
-        return "free or dirty page totals differ from the lists";
+    if (free_pages != buddy->free_pages || ndirty != buddy->dirty_pages || npool != buddy->pool_pages) {
+        return "free, dirty or pool page totals differ from the lists";
     }
     for (unsigned group = 0; group < GROUPS; group++) {
         const char *broken = pageblock_check(&buddy->index[group], group);

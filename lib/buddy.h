@@ -15,6 +15,9 @@
  *   - What no single block can serve may still lie in several adjacent ones: pageblock.h finds such ranges. Page runs
  *     are always placed that way, packed tightly; slabs when their own pageblocks have no block for them.
  *
+ *   - Pageblocks from the hugetlb pool are resident always, and purged never: the pool takes whole pages back, by
+ * munmap. Whatever their pages hold, they count and are listed as fresh.
+ *
  * No lock of its own: the zone's lock covers a buddy and the page structs of its free pages.
  */
 #ifndef SLABMALLOC_BUDDY_H
@@ -25,6 +28,7 @@
 
 struct free_list {
     uintptr_t head, tail; /* pfn; 0: empty */
+    size_t count;         /* so that reports need not walk it */
 };
 
 enum buddy_group { GROUP_SLAB, GROUP_RUN, GROUPS };
@@ -40,7 +44,8 @@ struct buddy {
     struct free_area area[NORDERS];
     uint32_t orders[GROUPS][KINDS]; /* bit k: that list of area[k] is not empty */
     size_t free_pages;              /* counters: see counter_read */
-    size_t dirty_pages;             /* of free_pages, those that may be resident */
+    size_t dirty_pages;             /* of free_pages, those that may be resident and can be purged */
+    size_t pool_pages;              /* of free_pages, those of free pageblocks from the hugetlb pool */
     uint64_t splits, merges;
     size_t fresh_taken; /* pages taken so far that were not resident: what the heap's peak grows by */
     struct pageblock_index index[GROUPS];
@@ -79,8 +84,12 @@ bool buddy_is_fresh(uintptr_t pfn);
 uint64_t buddy_fresh_mask(uintptr_t pfn, size_t npages);
 void buddy_set_fresh_mask(uintptr_t pfn, size_t npages, uint64_t fresh);
 
-/* Takes a free pageblock out for good; 0: none. */
+/* Takes a free pageblock that is not from the hugetlb pool out for good; 0: none. */
 uintptr_t buddy_remove_block(struct buddy *buddy);
+
+/* Takes the free pageblocks of one page of the hugetlb pool out for good (or one, if it is larger): its first pfn, and
+ * how many. 0: no page of the pool is free. */
+uintptr_t buddy_remove_pool(struct buddy *buddy, size_t *nblocks);
 
 /* Takes the pageblock at PFN out for good if it is free; false: it is not. */
 bool buddy_remove_this(struct buddy *buddy, uintptr_t pfn);

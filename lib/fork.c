@@ -1,6 +1,8 @@
 #include "fork.h"
 
 #include "background.h"
+#include "dma.h"
+#include "hugetlb.h"
 #include "kmem_class.h"
 #include "lock.h"
 #include "mapping.h"
@@ -30,6 +32,7 @@ static void each_lock(void (*visit)(struct lock *lock)) {
     zone_each_lock(visit);
     visit(kmem_lock());
     visit(mapping_lock());
+    visit(dma_lock());
     visit(pagemap_lock());
     visit(meta_lock());
 }
@@ -69,6 +72,7 @@ static void fork_prepare(void) {
     uint64_t signals = sys_block_signals();
     forking.signals = signals;
     each_lock(prepare_one);
+    hugetlb_fork_prepare();
 }
 
 static void fork_over(void) {
@@ -77,11 +81,13 @@ static void fork_over(void) {
 }
 
 static void fork_parent(void) {
+    hugetlb_fork_parent();
     each_lock(parent_one);
     fork_over();
 }
 
 static void fork_child(void) {
+    hugetlb_fork_child();
     each_lock(child_one);
     /* A thread that is inside the library goes on there when its signal handler returns, with what it has in hand. */
     bool inside = forking.nmine || region_purging;
@@ -89,10 +95,22 @@ static void fork_child(void) {
     if (!inside) {
         zone_fork_child();
     }
+    dma_fork_child(inside);
     if (!options.slob) {
         background_new_process();
     }
     fork_over();
+}
+
+static void count_held(struct lock *lock) {
+    forking.nmine += lock_held(lock);
+}
+
+bool fork_inside(void) {
+    each_lock(count_held);
+    bool inside = forking.nmine;
+    forking.nmine = 0;
+    return inside;
 }
 
 void fork_init(void) {

@@ -6,6 +6,7 @@
 #include "background.h"
 #include "fault.h"
 #include "fork.h"
+#include "hugetlb.h"
 #include "kmem_cache.h"
 #include "mapping.h"
 #include "options.h"
@@ -13,6 +14,7 @@
 #include "reclaim.h"
 #include "region.h"
 #include "remote.h"
+#include "report_exit.h"
 #include "run.h"
 #include "slob.h"
 #include "sys.h"
@@ -72,7 +74,9 @@ __attribute__((constructor(101))) static void heap_start(void) {
     if (!options.slob) {
         heap_owner();
     }
+    hugetlb_start();
     fork_init();
+    report_exit_init();
 }
 
 static void heap_decay(struct owner *owner, uint64_t now) {

@@ -124,9 +124,6 @@ size_t kmem_release_parked(bool all);
 
 void kmem_fork_child(void);
 
-/* Adds up what is parked in all classes. */
-void kmem_parked(size_t *slabs, size_t *bytes);
-
 void kmem_info(const struct slabmalloc_cache *cache, struct slabmalloc_cache_info *info);
 
 /* Calls VISIT with every cache that is there, by class, without any lock: a cache that is created or destroyed

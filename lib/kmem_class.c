@@ -1,5 +1,6 @@
 #include "kmem_class.h"
 
+#include "expose.h"
 #include "meta.h"
 #include "options.h"
 #include "slab.h"
@@ -8,8 +9,8 @@
 
 /* Made with the first cache, so that programs without caches have no page of it. */
 struct kmem_tables {
-    _Atomic(struct kmem_class *) by_class[KMEM_CLASSES];
-    _Atomic uint32_t partial[NODES_MAX][KMEM_CLASSES / 32];
+    _Atomic(struct kmem_class *) by_class[KMEM_CLASSES]; /* first: reports from outside find it there */
+    _Atomic uint32_t partial[NODE_SETS][KMEM_CLASSES / 32];
 };
 
 static struct {
@@ -18,6 +19,9 @@ static struct {
     struct kmem_class *free;
     _Atomic(struct kmem_tables *) tables;
 } classes;
+
+EXPOSE(KMEM_TABLES, classes.tables);
+EXPOSE(KMEM_COUNT, classes.count);
 
 static struct kmem_tables *get_tables(void) {
     return atomic_load_explicit(&classes.tables, memory_order_acquire);

@@ -394,15 +394,6 @@ void kmem_fork_child(void) {
 
 /* --- Reports --- */
 
-void kmem_parked(size_t *slabs, size_t *bytes) {
-    struct totals totals = {.slabs = 0};
-    for (unsigned i = 0; i < kmem_class_count(); i++) {
-        add_parked(&totals, KMEM_CLASS_FIRST + i);
-    }
-    *slabs += totals.slabs;
-    *bytes += totals.bytes;
-}
-
 const char *kmem_name(const struct kmem_class *kmem) {
     lock_take(kmem_lock());
     const char *name = kmem->caches ? kmem->caches->name : "(destroyed)";

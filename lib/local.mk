@@ -14,9 +14,19 @@ libslabcore_la_SOURCES = \
 	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
 	lib/contig.c lib/contig.h \
+	lib/dma.c lib/dma.h \
+	lib/dma_api.c \
+	lib/dma_map.c \
+	lib/dma_observe.c \
+	lib/dma_pool.c \
+	lib/dma_region.c \
+	lib/expose.h \
 	lib/fault.c lib/fault.h \
 	lib/fork.c lib/fork.h \
+	lib/gather.c lib/gather.h \
 	lib/heap.c lib/heap.h \
+	lib/hugetlb.c lib/hugetlb.h \
+	lib/hugetlb_fork.c \
 	lib/kmem_cache.c lib/kmem_cache.h \
 	lib/kmem_class.c lib/kmem_class.h \
 	lib/kmem_create.c \
@@ -39,6 +49,12 @@ libslabcore_la_SOURCES = \
 	lib/reclaim.c lib/reclaim.h \
 	lib/region.c lib/region.h \
 	lib/remote.c lib/remote.h \
+	lib/report.c lib/report.h \
+	lib/report_api.c \
+	lib/report_exit.c lib/report_exit.h \
+	lib/report_json.c \
+	lib/report_kind.h \
+	lib/report_root.c lib/report_root.h \
 	lib/run.c lib/run.h \
 	lib/sizeclass.c lib/sizeclass.h \
 	lib/slab.c lib/slab.h \
@@ -48,20 +64,27 @@ libslabcore_la_SOURCES = \
 	lib/slob_check.c \
 	lib/slob_large.c lib/slob_large.h \
 	lib/slob_page.c lib/slob_page.h \
+	lib/snapshot.c lib/snapshot.h \
 	lib/stats.c lib/stats.h \
 	lib/sys.c lib/sys.h \
+	lib/text.c lib/text.h \
 	lib/thread.c lib/thread.h \
+	lib/version.h \
 	lib/zone_purge.c \
 	lib/zone.c lib/zone.h \
 	lib/zonelist.c lib/zonelist.h
 
 pkginclude_HEADERS = \
+	lib/slabmalloc/dma.h \
 	lib/slabmalloc/kmalloc.h \
 	lib/slabmalloc/kmem.h \
 	lib/slabmalloc/kmem_cache.h \
 	lib/slabmalloc/pages.h \
+	lib/slabmalloc/report.h \
 	lib/slabmalloc/slabmalloc.h \
 	lib/slabmalloc/slob.h
+
+dist_man_MANS = doc/man/slabmalloc_dma.3
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

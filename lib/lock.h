@@ -10,7 +10,7 @@
  *
  * Locks do not nest: a thread that holds one waits for no other. (The walk over idle owners under the depot's lock
  * only tries.) So fork can take all of them, whatever its thread holds already: depots and the owner table, owners,
- * zones, mapping cache, page map, metadata.
+ * zones, mapping cache, DMA regions, page map, metadata.
  *
  * No lock is held across a system call that can block for long (madvise, munmap, mremap, populate).
  */

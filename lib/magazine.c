@@ -61,9 +61,14 @@ static void budget_return(unsigned class, size_t nobjects) {
     atomic_fetch_sub_explicit(&pinned_pages, pages_pinned(class, nobjects), memory_order_relaxed);
 }
 
-static size_t capacity_max(unsigned class) {
-    size_t most = options.magazine_max / class_bytes(class), capacity = 0;
-    while (capacity < CAPACITY_MAX && 2 * capacity + 1 <= most) {
+static bool may_hold(unsigned class, size_t capacity) {
+    return capacity <= CAPACITY_MAX && capacity * class_bytes(class) <= options.magazine_max;
+}
+
+/* Slots to begin with: half of what the thread before had, if that is more than usual. */
+static size_t capacity_first(unsigned class, size_t before) {
+    size_t wanted = max_size(CAPACITY_FIRST, before), capacity = 0;
+    while (capacity < wanted && may_hold(class, 2 * capacity + 1)) {
         capacity = 2 * capacity + 1;
     }
     return capacity;
@@ -101,9 +106,9 @@ void magazine_init(struct owner *owner) {
 
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
-    size_t old = owner_cache(owner, class)->capacity, most = capacity_max(class);
-    size_t grown = old ? 2 * old + 1 : min_size(max_size(CAPACITY_FIRST, owner_cache(owner, class)->before), most);
-    if (grown <= old || grown > most || !budget_take(class, grown - old)) {
+    const struct owner_cache *cache = owner_cache(owner, class);
+    size_t old = cache->capacity, grown = old ? 2 * old + 1 : capacity_first(class, cache->before);
+    if (!grown || !may_hold(class, grown) || !budget_take(class, grown - old)) {
         return false;
     }
     void **slots = meta_alloc_dirty(slots_bytes(grown));

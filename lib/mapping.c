@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "expose.h"
 #include "lock.h"
 #include "options.h"
 #include "pagemap.h"
@@ -23,32 +24,47 @@
 /* A rest smaller than this stays with the request rather than in the cache. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
+/* What is behind an extent; extents of different backing are never one. */
+enum backing {
+    BACKING_SMALL,
+    BACKING_THP,  /* advised for transparent huge pages */
+    BACKING_POOL, /* begins with pages of the hugetlb pool: see extent_lay_pool */
+};
+
 struct extent {
     uintptr_t pfn;
     size_t npages;     /* 0: free slot */
     uint64_t freed_at; /* ms */
-    bool huge;         /* advised: extents of different advice are never one */
-    unsigned node;     /* home of the thread that got it, whose node its pages are most likely on */
+    enum backing backing;
+    unsigned node; /* home of the thread that got it, whose node its pages are most likely on */
 };
 
 static struct {
     struct lock lock;
     struct extent slot[CACHE_SLOTS];
     size_t pages; /* in all slots: see counter_read */
-    size_t live_pages, live_count;
+    size_t live_pages, live_count, peak_pages, peak_count;
 } cache;
+
+EXPOSE(MAPPING_LIVE_PAGES, cache.live_pages);
+EXPOSE(MAPPING_LIVE_COUNT, cache.live_count);
+EXPOSE(MAPPING_PEAK_PAGES, cache.peak_pages);
+EXPOSE(MAPPING_PEAK_COUNT, cache.peak_count);
+EXPOSE(MAPPING_CACHED_PAGES, cache.pages);
 
 static void live_count(ptrdiff_t npages, ptrdiff_t count) {
     lock_take(&cache.lock);
     cache.live_pages += (size_t)npages;
     cache.live_count += (size_t)count;
+    cache.peak_pages = max_size(cache.peak_pages, cache.live_pages);
+    cache.peak_count = max_size(cache.peak_count, cache.live_count);
     lock_drop(&cache.lock);
 }
 
 static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
     page_mark(page, PAGE_MAPPING, extent.npages);
-    page->extra = (extent.node << 1 | extent.huge) & 0xffff;
+    page->extra = (extent.node << 2 | (unsigned)extent.backing) & 0xffff;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);
 }
@@ -57,7 +73,7 @@ static struct extent mapping_extent(const void *p) {
     const struct page *page = pagemap_page(pointer_pfn(p));
     ASSERT(page->state == PAGE_MAPPING);
     return (struct extent){
-        .pfn = pointer_pfn(p), .npages = page->link, .huge = page->extra & 1, .node = page->extra >> 1};
+        .pfn = pointer_pfn(p), .npages = page->link, .backing = page->extra & 3, .node = page->extra >> 2};
 }
 
 static void mapping_unmark(const void *p) {
@@ -72,7 +88,7 @@ size_t mapping_npages(const void *p) {
 static struct extent *cache_find(size_t npages, size_t align, unsigned node) {
     struct extent *fit = NULL, *largest = NULL;
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || e->node != node || (e->pfn << PAGE_SHIFT) & (align - 1)) {
+        if (!e->npages || e->node != node || e->backing == BACKING_POOL || (e->pfn << PAGE_SHIFT) & (align - 1)) {
             continue;
         }
         if (e->npages >= npages && (!fit || e->npages < fit->npages)) {
@@ -114,8 +130,8 @@ static bool cache_take_next(struct extent extent, size_t npages) {
     bool done = false;
     lock_take(&cache.lock);
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS && !done; e++) {
-        done = e->npages >= more && e->pfn == extent.pfn + extent.npages && e->huge == extent.huge &&
-               e->node == extent.node;
+        done = e->npages >= more && e->pfn == extent.pfn + extent.npages && e->backing == extent.backing &&
+               e->backing != BACKING_POOL && e->node == extent.node;
         if (done) {
             cut_head(e, more);
         }
@@ -127,7 +143,7 @@ static bool cache_take_next(struct extent extent, size_t npages) {
 /* Merges EXTENT with neighbours in the cache. With the lock. */
 static struct extent absorb_neighbours(struct extent extent) {
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || e->huge != extent.huge || e->node != extent.node) {
+        if (!e->npages || e->backing != extent.backing || e->node != extent.node) {
             continue;
         }
         bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
@@ -164,7 +180,8 @@ static size_t cache_limit(void) {
 /* Puts EXTENT in; returns an extent that must leave for it (npages 0: none). */
 static struct extent cache_put(struct extent extent) {
     lock_take(&cache.lock);
-    if (extent.npages > cache_limit()) {
+    /* The pool's pages are for whoever needs them next, in this process or in another. */
+    if (extent.npages > cache_limit() || extent.backing == BACKING_POOL) {
         lock_drop(&cache.lock);
         return extent;
     }
@@ -233,6 +250,13 @@ static size_t evict_all(uint64_t before_ms) {
     return total << PAGE_SHIFT;
 }
 
+/* Says what is behind the pageblocks of EXTENT: the pool's pages behind the first NPOOL pages. */
+static void set_pool_shift(struct extent extent, size_t npool) {
+    for (size_t at = 0; at < extent.npages; at += BLOCK_PAGES) {
+        block_set_pool_shift(pagemap_block(extent.pfn + at), at < npool ? options.pool_shift : 0);
+    }
+}
+
 /* After EXTENT was mapped further, to NPAGES at the same address. */
 static struct extent grown_in_place(struct extent extent, size_t npages) {
     size_t more = npages - extent.npages;
@@ -243,11 +267,15 @@ static struct extent grown_in_place(struct extent extent, size_t npages) {
     region_account((ptrdiff_t)(more << PAGE_SHIFT));
     zone_shed(more);
     extent.npages = npages;
+    set_pool_shift(extent, 0);
     return extent;
 }
 
 /* EXTENT with NPAGES > its own, in place or with its page tables moved; npages 0: refused, nothing changed. */
 static struct extent extent_grow(struct extent extent, size_t npages) {
+    if (extent.backing == BACKING_POOL) {
+        return (struct extent){0};
+    }
     size_t old_bytes = extent.npages << PAGE_SHIFT, bytes = npages << PAGE_SHIFT;
     int refused = sys_grow(pfn_pointer(extent.pfn), old_bytes, bytes);
     if (!refused) {
@@ -268,21 +296,48 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     zone_shed(npages - extent.npages);
     extent.pfn = pointer_pfn(to);
     extent.npages = npages;
+    set_pool_shift(extent, 0);
     return extent;
+}
+
+/* Pages of the hugetlb pool behind the first part of an extent: as many whole ones as there are. The rest is as any
+ * other memory, so a block just above 2 MiB does not cost 4. Returns the pages they are; SIZE_MAX: the extent is lost.
+ */
+static size_t lay_pool(struct extent extent) {
+    size_t laid = 0;
+    if (options.pool_shift && !region_lay_pool(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT, &laid)) {
+        return SIZE_MAX;
+    }
+    set_pool_shift(extent, laid >> PAGE_SHIFT);
+    return laid >> PAGE_SHIFT;
+}
+
+static size_t pool_align(size_t bytes, size_t align) {
+    size_t page = options.pool_shift ? (size_t)1 << options.pool_shift : 0;
+    return bytes >= page ? max_size(align, page) : align;
 }
 
 static struct extent extent_fresh(size_t npages, size_t align, bool zero, unsigned node) {
     size_t bytes = npages << PAGE_SHIFT;
-    void *p = region_map_aligned(bytes, align);
+    char *p = region_map_aligned(bytes, pool_align(bytes, align));
     if (!p) {
         return (struct extent){0};
     }
     zone_shed(npages);
+    struct extent extent = {.pfn = pointer_pfn(p), .npages = npages, .node = node};
+    size_t npool = lay_pool(extent);
+    if (npool == SIZE_MAX) {
+        return (struct extent){0};
+    }
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
     bool huge = !zero && zone_wants_huge();
-    sys_advise(p, bytes, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
-    numa_place_mapping(p, bytes);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = npages, .huge = huge, .node = node};
+    if (npool < npages) {
+        size_t laid = npool << PAGE_SHIFT;
+        sys_advise(p + laid, bytes - laid, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
+        numa_place_mapping(p + laid, bytes - laid);
+    }
+    extent.backing = npool ? BACKING_POOL : huge ? BACKING_THP : BACKING_SMALL;
+    return extent;
 }
 
 void *mapping_alloc(size_t bytes, size_t align, bool zero) {
@@ -327,8 +382,19 @@ void mapping_free(void *p) {
     extent_release(extent);
 }
 
+/* The least number of pages from NPAGES on after which EXTENT can be cut: not inside a page of the pool. */
+static size_t cut_after(struct extent extent, size_t npages) {
+    unsigned shift = block_pool_shift(pagemap_block(extent.pfn + npages));
+    return shift ? min_size(extent.npages, round_up(npages, max_size((size_t)1 << shift >> PAGE_SHIFT, BLOCK_PAGES)))
+                 : npages;
+}
+
 /* The pages beyond NPAGES go back to the kernel at once: whoever shrinks a large block wants the memory. */
 static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
+    npages = cut_after(extent, npages);
+    if (npages == extent.npages) {
+        return p;
+    }
     extent_unmap((struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages});
     live_count((ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
     extent.npages = npages;
@@ -390,7 +456,13 @@ size_t mapping_trim(void) {
 
 struct mapping_totals mapping_totals(void) {
     lock_take(&cache.lock);
-    struct mapping_totals totals = {cache.live_pages << PAGE_SHIFT, cache.live_count, cache.pages << PAGE_SHIFT};
+    struct mapping_totals totals = {
+        .live_bytes = cache.live_pages << PAGE_SHIFT,
+        .live_count = cache.live_count,
+        .cached_bytes = cache.pages << PAGE_SHIFT,
+        .peak_bytes = cache.peak_pages << PAGE_SHIFT,
+        .peak_count = cache.peak_count,
+    };
     lock_drop(&cache.lock);
     return totals;
 }

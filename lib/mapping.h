@@ -38,9 +38,9 @@ size_t mapping_cached_bytes(void);
 /* Unmaps the whole cache; returns its bytes. */
 size_t mapping_trim(void);
 
-/* Bytes of live mappings, their number, and bytes in the cache. */
+/* Live mappings, now and at most so far; bytes in the cache. */
 struct mapping_totals {
-    size_t live_bytes, live_count, cached_bytes;
+    size_t live_bytes, live_count, cached_bytes, peak_bytes, peak_count;
 };
 struct mapping_totals mapping_totals(void);
 

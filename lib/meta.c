@@ -2,11 +2,11 @@
 
 #include <string.h>
 
+#include "expose.h"
 #include "lock.h"
 #include "sys.h"
 
 #define META_SHIFT_MIN 6
-#define META_SHIFT_MAX 20
 #define META_CHUNK ((size_t)256 << 10)
 #define META_FIRST ((size_t)64 << 10)
 
@@ -20,6 +20,8 @@ static struct {
     size_t mapped;
     struct piece *freed[META_SHIFT_MAX + 1];
 } meta;
+
+EXPOSE(META_MAPPED, meta.mapped);
 
 /* Not page aligned: .bss then begins in the page of the initialized data, which is written to anyway. */
 static char meta_first[META_FIRST] __attribute__((aligned(256)));

@@ -11,6 +11,8 @@
 #include "base.h"
 
 #define META_MIN 64
+#define META_SHIFT_MAX 20
+#define META_MAX ((size_t)1 << META_SHIFT_MAX)
 
 /* BYTES of zeroed memory, aligned to the smaller of its rounded size and 256; NULL: no memory. */
 void *meta_alloc(size_t bytes);

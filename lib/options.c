@@ -8,6 +8,7 @@
 
 #include "fault.h"
 #include "numa.h"
+#include "report_kind.h"
 
 struct options options = {
     .hugepages = true,
@@ -35,6 +36,24 @@ static bool parse_onoff(struct span value, void *field) {
     }
     *(bool *)field = on;
     return true;
+}
+
+static bool parse_hugepages(struct span value, void *field) {
+    static const struct {
+        const char *word;
+        bool hugepages;
+        uint8_t pool_shift;
+    } words[] = {
+        {"off", false, 0}, {"auto", true, 0}, {"thp", true, 0}, {"hugetlb", true, 21}, {"hugetlb1g", true, 30},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (span_is(value, words[i].word)) {
+            *(bool *)field = words[i].hugepages;
+            options.pool_shift = words[i].pool_shift;
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool parse_number(struct span value, uint64_t *number) {
@@ -126,8 +145,41 @@ static bool parse_heap(struct span value, void *field) {
     *(bool *)field = slob;
     if (slob) {
         options.hugepages = false;
+        options.pool_shift = 0;
         options.map_cache = 0;
     }
+    return true;
+}
+
+/* Names of reports with + between them. */
+static bool parse_reports(struct span value, void *field) {
+    unsigned kinds = 0;
+    while (value.length) {
+        const char *plus = memchr(value.text, '+', value.length);
+        struct span one = {value.text, plus ? (size_t)(plus - value.text) : value.length};
+        unsigned kind = 0;
+        while (kind < REPORT_KINDS && !span_is(one, report_option(kind))) {
+            kind++;
+        }
+        if (kind == REPORT_KINDS) {
+            return false;
+        }
+        kinds |= 1u << kind;
+        value.text += one.length + (plus != NULL);
+        value.length -= one.length + (plus != NULL);
+    }
+    if (kinds) {
+        *(unsigned *)field = kinds;
+    }
+    return kinds;
+}
+
+static bool parse_file(struct span value, void *field) {
+    if (!value.length || value.length >= REPORT_FILE_MAX) {
+        return false;
+    }
+    memcpy(field, value.text, value.length);
+    ((char *)field)[value.length] = 0;
     return true;
 }
 
@@ -136,7 +188,7 @@ static const struct option {
     bool (*parse)(struct span value, void *field);
     void *field;
 } table[] = {
-    {"hugepages", parse_onoff, &options.hugepages},
+    {"hugepages", parse_hugepages, &options.hugepages},
     {"huge_threshold", parse_bytes, &options.huge_threshold},
     {"decay_ms", parse_ms, &options.decay_ms},
     {"magazine_max", parse_bytes, &options.magazine_max},
@@ -144,6 +196,8 @@ static const struct option {
     {"background", parse_onoff, &options.background},
     {"numa", parse_numa, NULL},
     {"heap", parse_heap, &options.slob},
+    {"report_exit", parse_reports, &options.report_exit},
+    {"report_file", parse_file, options.report_file},
 };
 
 static void option_apply(struct span pair) {

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include "expose.h"
 #include "kmem_cache.h"
 #include "magazine.h"
 #include "meta.h"
@@ -31,6 +32,9 @@ static struct {
     _Atomic(struct owner *) by_id[OWNERS_MAX];
     struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
 } owners;
+
+EXPOSE(OWNERS, owners.by_id);
+EXPOSE(OWNER_COUNT, owners.count);
 
 static struct depot {
     struct lock lock;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "expose.h"
 #include "fault.h"
 #include "meta.h"
 #include "owner.h"
@@ -9,6 +10,8 @@
 #include "place.h"
 
 static _Atomic size_t pages_out;
+
+EXPOSE(PAGES_OUT, pages_out);
 
 size_t page_pages_out(void) {
     return atomic_load_explicit(&pages_out, memory_order_relaxed);

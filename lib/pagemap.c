@@ -1,5 +1,6 @@
 #include "pagemap.h"
 
+#include "expose.h"
 #include "sys.h"
 
 struct pagemap pagemap __attribute__((aligned(CACHE_LINE)));
@@ -8,6 +9,10 @@ static struct lock map_lock;
 
 /* First and last root index in use, so that walks need not read the whole root. */
 static _Atomic size_t root_low = ROOT_SIZE, root_high;
+
+EXPOSE(PAGEMAP, pagemap);
+EXPOSE(PAGEMAP_LOW, root_low);
+EXPOSE(PAGEMAP_HIGH, root_high);
 
 void pagemap_init(void) {
     uintptr_t start = round_up((uintptr_t)&pagemap, PAGE_BYTES);
@@ -87,30 +92,51 @@ static void forget(void *table, size_t bytes) {
 }
 
 void pagemap_forget(uintptr_t pfn, size_t nblocks) {
-    size_t npages = nblocks * BLOCK_PAGES;
-    forget(pagemap_page(pfn), npages * sizeof(struct page));
-    forget(&pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)], npages * sizeof(uint32_t));
+    /* One chunk at a time: the next one's tables lie elsewhere. */
+    for (size_t left = nblocks * BLOCK_PAGES, npages; left; left -= npages, pfn += npages) {
+        npages = min_size(left, CHUNK_PAGES - (pfn & (CHUNK_PAGES - 1)));
+        forget(pagemap_page(pfn), npages * sizeof(struct page));
+        forget(&pagemap_leaf(pfn)->tag[pfn & (LEAF_PAGES - 1)], npages * sizeof(uint32_t));
+    }
 }
 
-static bool visit_chunk(uintptr_t pfn, bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg) {
+typedef bool (*block_visit)(uintptr_t pfn, struct block *block, void *arg);
+
+static bool visit_chunk(uintptr_t pfn, bool (*wanted)(const struct block *block), block_visit visit, void *arg) {
     struct chunk *chunk = pagemap_chunk(pfn);
     for (size_t i = 0; chunk && i < CHUNK_BLOCKS; i++) {
-        if (block_zone(&chunk->block[i]) && !visit(pfn + i * BLOCK_PAGES, &chunk->block[i], arg)) {
+        if (wanted(&chunk->block[i]) && !visit(pfn + i * BLOCK_PAGES, &chunk->block[i], arg)) {
             return false;
         }
     }
     return true;
 }
 
-void pagemap_each_block(bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg) {
+static void each_block(bool (*wanted)(const struct block *block), block_visit visit, void *arg) {
     for (size_t top = root_low; top <= root_high && top < ROOT_SIZE; top++) {
         uintptr_t pfn = (uintptr_t)top << LEAF_SHIFT, end = pfn + LEAF_PAGES;
         for (; pagemap_known(pfn) && pfn < end; pfn += CHUNK_PAGES) {
-            if (!visit_chunk(pfn, visit, arg)) {
+            if (!visit_chunk(pfn, wanted, visit, arg)) {
                 return;
             }
         }
     }
+}
+
+static bool has_zone(const struct block *block) {
+    return block_zone(block);
+}
+
+static bool has_pool(const struct block *block) {
+    return block_pool_shift(block);
+}
+
+void pagemap_each_block(block_visit visit, void *arg) {
+    each_block(has_zone, visit, arg);
+}
+
+void pagemap_each_pool_block(block_visit visit, void *arg) {
+    each_block(has_pool, visit, arg);
 }
 
 struct lock *pagemap_lock(void) {

@@ -112,6 +112,7 @@ struct block {
     uint16_t longest;                 /* free pages in a row, at most */
     uint8_t zone;                     /* index + 1; 0: the pageblock is not ours; see block_zone */
     uint8_t group;                    /* enum buddy_group of what lives in it */
+    uint8_t pool_shift;               /* see block_pool_shift */
     bool huge;                        /* advised for huge pages: the first touch populates all of it; see block_huge */
 };
 
@@ -122,6 +123,19 @@ static inline bool block_huge(const struct block *block) {
 
 static inline void block_set_huge(struct block *block, bool huge) {
     __atomic_store_n(&block->huge, huge, __ATOMIC_RELAXED);
+}
+
+/* Pages of 2^this bytes from the hugetlb pool are behind the pageblock; 0: ordinary ones, or none. Written by whoever
+ * maps it, before anything of it is handed out, and cleared before it is unmapped; a walk at fork reads it at any time.
+ */
+static inline unsigned block_pool_shift(const struct block *block) {
+    return __atomic_load_n(&block->pool_shift, __ATOMIC_RELAXED);
+}
+
+static inline void block_set_pool_shift(struct block *block, unsigned shift) {
+    if (block_pool_shift(block) != shift) { /* or the tables would become resident for nothing */
+        __atomic_store_n(&block->pool_shift, (uint8_t)shift, __ATOMIC_RELAXED);
+    }
 }
 
 /* Written under the zone's lock; walks over all pageblocks read it without that of each. */
@@ -221,6 +235,9 @@ void pagemap_forget(uintptr_t pfn, size_t nblocks);
 
 /* Calls VISIT for every pageblock that belongs to a zone, in address order, until it returns false. */
 void pagemap_each_block(bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg);
+
+/* As pagemap_each_block, for every pageblock that pages of the hugetlb pool are behind. */
+void pagemap_each_pool_block(bool (*visit)(uintptr_t pfn, struct block *block, void *arg), void *arg);
 
 /* Keeps transparent huge pages off the tables in .bss. Once, at start. */
 void pagemap_init(void);

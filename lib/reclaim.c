@@ -19,8 +19,12 @@ struct held {
 /* The slab's holes that are worth giving back. In an intact huge page they cost that: only if they are half of the
  * slab. */
 static uint64_t holes_worth(const struct slab *slab, bool all) {
+    const struct block *block = pagemap_block(slab->base >> PAGE_SHIFT);
+    if (block_pool_shift(block)) {
+        return 0; /* the hugetlb pool takes no part of a page back */
+    }
     uint64_t holes = slab_holes(slab);
-    bool huge = block_huge(pagemap_block(slab->base >> PAGE_SHIFT));
+    bool huge = block_huge(block);
     return all || !huge || 2 * (unsigned)__builtin_popcountll(holes) >= slab->npages ? holes : 0;
 }
 

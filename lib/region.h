@@ -19,6 +19,20 @@ struct region {
 };
 
 /*
+ * Maps WANTED bytes from the hugetlb pool if it has them, else less, down to LEAST, as region_map; populated, since
+ * what is merely reserved may be refused at the touch, by a signal. The pool's page is options.pool_shift; both sizes
+ * are rounded up to it.
+ */
+struct region region_map_pool(size_t wanted, size_t least, unsigned bind);
+
+/*
+ * Lays pages from the hugetlb pool over the start of [P, P + BYTES), which is fresh and aligned to such a page: as many
+ * whole ones as the pool has. *LAID says how many bytes they are. False: the memory at P is given up, and its bytes
+ * are no longer accounted for.
+ */
+bool region_lay_pool(void *p, size_t bytes, size_t *laid);
+
+/*
  * Maps WANTED bytes if the kernel grants them, else less, down to LEAST (both multiples of BLOCK_BYTES), with the
  * page map covering it. BIND: node + 1 to prefer before the first touch, 0 for no binding.
  */
@@ -30,7 +44,8 @@ void *region_map_aligned(size_t bytes, size_t align);
 /* Gives mapped pages back with their addresses; false: refused, nothing changed. */
 bool region_unmap(uintptr_t pfn, size_t npages);
 
-/* The pages' memory goes back to the kernel. True: they read zero from now on. */
+/* The pages' memory goes back to the kernel. True: they read zero from now on. False: refused, as always for pages of
+ * the hugetlb pool: it has no use for a part of one, and a whole one that is touched again may not be there. */
 bool region_purge(uintptr_t pfn, size_t npages);
 
 /* This thread is giving memory back, and holds slabs or isolated blocks for it. In a fork child these are not orphans.

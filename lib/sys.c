@@ -3,15 +3,23 @@
 #endif
 #include "sys.h"
 
+#ifdef HAVE_HUGETLBFS
+#include <dlfcn.h>
+#include <hugetlbfs.h>
+#include <stdlib.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +28,21 @@
 #define MPOL_INTERLEAVE 3
 #define MPOL_LOCAL 4
 #define MPOL_MODE_MASK 0xff /* the rest are flags */
+#define MPOL_F_NODE 1
+#define MPOL_F_ADDR 2
 #define MPOL_F_MEMS_ALLOWED 4
+
+/* Linux 5.14; the C library's headers may be older. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define MAP_HUGE_SHIFT_BITS 26
+
+/* io_uring takes buffers of 1 GiB at most. */
+#define RING_BUFFER_SHIFT 30
+#define RING_BUFFERS_MAX 64
 
 bool (*sys_fault_hook)(enum sys_call call);
 
@@ -37,6 +59,82 @@ void *sys_map(void *hint, size_t bytes) {
     errno = saved;
     return p == MAP_FAILED ? NULL : p;
 }
+
+void *sys_map_shared(void *hint, size_t bytes) {
+    if (fault_due(SYS_MAP)) {
+        return NULL;
+    }
+    int saved = errno;
+    void *p = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int sys_map_huge(void *hint, size_t bytes, unsigned shift, bool shared, void **address) {
+    if (fault_due(SYS_HUGE)) {
+        return -ENOMEM;
+    }
+    int saved = errno;
+    int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_HUGETLB | (int)shift << MAP_HUGE_SHIFT_BITS;
+    void *p = mmap(hint, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    int result = p == MAP_FAILED ? -errno : 0;
+    errno = saved;
+    *address = p;
+    return result;
+}
+
+#ifdef HAVE_HUGETLBFS
+static void *(*get_huge_pages_there)(size_t bytes, ghp_t flags);
+
+/* With its default, an empty pool is a line on stderr each time. Whoever wants to read them says so. The environment
+ * may be changed: the program has not begun. */
+static void *open_silently(void) {
+    bool said = secure_getenv("HUGETLB_VERBOSE");
+    if (!said) {
+        setenv("HUGETLB_VERBOSE", "0", 0); /* NOLINT(concurrency-mt-unsafe) */
+    }
+    void *library = dlopen("libhugetlbfs.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!said) {
+        unsetenv("HUGETLB_VERBOSE"); /* NOLINT(concurrency-mt-unsafe) */
+    }
+    return library;
+}
+
+size_t sys_hugetlbfs_open(void) {
+    if (fault_due(SYS_HUGE)) {
+        return 0;
+    }
+    int saved = errno;
+    void *library = open_silently();
+    long (*page_bytes)(void) = NULL;
+    if (library) {
+        *(void **)&page_bytes = dlsym(library, "gethugepagesize");
+        *(void **)&get_huge_pages_there = dlsym(library, "get_huge_pages");
+    }
+    long bytes = page_bytes && get_huge_pages_there ? page_bytes() : 0;
+    errno = saved;
+    return bytes > 0 ? (size_t)bytes : 0;
+}
+
+void *sys_hugetlbfs_get(size_t bytes) {
+    if (fault_due(SYS_HUGE)) {
+        return NULL;
+    }
+    int saved = errno;
+    void *p = get_huge_pages_there(bytes, GHP_DEFAULT);
+    errno = saved;
+    return p;
+}
+#else
+size_t sys_hugetlbfs_open(void) {
+    return 0;
+}
+
+void *sys_hugetlbfs_get(size_t bytes) {
+    (void)bytes;
+    return NULL;
+}
+#endif
 
 int sys_unmap(void *address, size_t bytes) {
     if (fault_due(SYS_UNMAP)) {
@@ -70,9 +168,8 @@ bool sys_move(void *address, size_t old_bytes, size_t new_bytes, void *to) {
 
 int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
     static const int native[] = {
-        [SYS_DONTNEED] = MADV_DONTNEED,
-        [SYS_HUGEPAGE] = MADV_HUGEPAGE,
-        [SYS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
+        [SYS_DONTNEED] = MADV_DONTNEED, [SYS_HUGEPAGE] = MADV_HUGEPAGE,       [SYS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
+        [SYS_DONTFORK] = MADV_DONTFORK, [SYS_POPULATE] = MADV_POPULATE_WRITE, [SYS_FAULT_IN] = MADV_POPULATE_READ,
     };
     if (fault_due(SYS_ADVISE)) {
         return -EINVAL;
@@ -156,6 +253,109 @@ int sys_read_file(const char *path, char *text, size_t bytes) {
     text[result > 0 ? result : 0] = 0;
     errno = saved;
     return (int)result;
+}
+
+bool sys_copy(void *to, const void *from, size_t bytes) {
+    if (fault_due(SYS_COPY)) {
+        return false;
+    }
+    int saved = errno;
+    struct iovec there = {to, bytes}, here = {(void *)(uintptr_t)from, bytes};
+    ssize_t n = syscall(SYS_process_vm_readv, syscall(SYS_getpid), &there, 1, &here, 1, 0);
+    errno = saved;
+    return n == (ssize_t)bytes;
+}
+
+int sys_node_of(const void *address) {
+    if (fault_due(SYS_NODES)) {
+        return -1;
+    }
+    int saved = errno, node = -1;
+    if (syscall(SYS_get_mempolicy, &node, NULL, 0, address, MPOL_F_NODE | MPOL_F_ADDR)) {
+        node = -1;
+    }
+    errno = saved;
+    return node;
+}
+
+size_t sys_page_bytes(void) {
+    return getauxval(AT_PAGESZ);
+}
+
+int sys_lock(void *address, size_t bytes) {
+    if (fault_due(SYS_LOCK)) {
+        return -ENOMEM;
+    }
+    int saved = errno;
+    int result = mlock2(address, bytes, MLOCK_ONFAULT) ? -errno : 0;
+    errno = saved;
+    return result;
+}
+
+/* Errors of the policy (seccomp, io_uring_disabled) and of the kernel's age are one to the caller. */
+static int ring_register(int ring, char *address, size_t bytes) {
+    struct iovec piece[RING_BUFFERS_MAX];
+    unsigned n = 0;
+    for (size_t done = 0; done < bytes; n++) {
+        if (n == RING_BUFFERS_MAX) {
+            return -ENOTSUP;
+        }
+        size_t length = min_size(bytes - done, (size_t)1 << RING_BUFFER_SHIFT);
+        piece[n] = (struct iovec){address + done, length};
+        done += length;
+    }
+    if (!syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, piece, n)) {
+        return 0;
+    }
+    return errno == ENOMEM ? -ENOMEM : -ENOTSUP;
+}
+
+int sys_ring_pin(void *address, size_t bytes, int *ring) {
+    if (fault_due(SYS_RING)) {
+        return -ENOTSUP;
+    }
+    int saved = errno, result = -ENOTSUP;
+    struct io_uring_params params = {0};
+    int fd = (int)syscall(SYS_io_uring_setup, 1, &params);
+    if (fd >= 0) {
+        result = ring_register(fd, address, bytes);
+    }
+    if (fd >= 0 && result) {
+        close(fd);
+    }
+    errno = saved;
+    *ring = fd;
+    return result;
+}
+
+/* Closing alone would unpin a while later, and not while a fork child has the descriptor too. */
+void sys_ring_unpin(int ring) {
+    int saved = errno;
+    syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0);
+    errno = saved;
+}
+
+void sys_ring_close(int ring) {
+    int saved = errno;
+    close(ring);
+    errno = saved;
+}
+
+int sys_pagemap(const void *address, uint64_t *words, size_t n) {
+    if (fault_due(SYS_PAGEMAP)) {
+        return -EPERM;
+    }
+    int saved = errno, result = -EPERM;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    off_t at = (off_t)((uintptr_t)address / sys_page_bytes() * sizeof *words);
+    if (fd >= 0 && pread(fd, words, n * sizeof *words, at) == (ssize_t)(n * sizeof *words)) {
+        result = 0;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    errno = saved;
+    return result;
 }
 
 uint64_t sys_now_ms(void) {
@@ -247,22 +447,74 @@ void sys_futex_wake(_Atomic uint32_t *word) {
     errno = saved;
 }
 
-void sys_write(int fd, const char *text, size_t bytes) {
+/* Fewer bytes than asked for is no error, but none at all would be for ever. */
+static ssize_t write_some(int fd, const char *text, size_t bytes) {
+    ssize_t n;
+    do {
+        n = write(fd, text, bytes);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n ? n : -EIO;
+}
+
+int sys_write_all(int fd, const char *text, size_t bytes) {
     if (fault_due(SYS_WRITE)) {
-        return;
+        return -EIO;
+    }
+    int saved = errno, result = 0;
+    while (bytes && !result) {
+        ssize_t n = write_some(fd, text, bytes);
+        if (n < 0) {
+            result = (int)n;
+        } else {
+            text += n;
+            bytes -= (size_t)n;
+        }
+    }
+    errno = saved;
+    return result;
+}
+
+void sys_write(int fd, const char *text, size_t bytes) {
+    sys_write_all(fd, text, bytes);
+}
+
+int sys_file_of(int fd, struct sys_file *file) {
+    struct stat stat;
+    int saved = errno;
+    int result = fstat(fd, &stat) ? -errno : 0;
+    if (!result) {
+        *file = (struct sys_file){.device = stat.st_dev, .inode = stat.st_ino};
+    }
+    errno = saved;
+    return result;
+}
+
+int sys_dup(int fd) {
+    if (fault_due(SYS_OPEN)) {
+        return -EMFILE;
     }
     int saved = errno;
-    while (bytes) {
-        ssize_t n = write(fd, text, bytes);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            break;
-        }
-        text += n;
-        bytes -= (size_t)n;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+    copy = copy < 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : copy;
+    int result = copy < 0 ? -errno : copy;
+    errno = saved;
+    return result;
+}
+
+int sys_open_append(const char *path) {
+    if (fault_due(SYS_OPEN)) {
+        return -ENFILE;
     }
+    int saved = errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
+    int result = fd < 0 ? -errno : fd;
+    errno = saved;
+    return result;
+}
+
+void sys_close(int fd) {
+    int saved = errno;
+    close(fd);
     errno = saved;
 }
 

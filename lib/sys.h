@@ -22,10 +22,16 @@ enum sys_call {
     SYS_NODES,
     SYS_POLICY,
     SYS_READ,
+    SYS_HUGE,
+    SYS_LOCK,
+    SYS_RING,
+    SYS_PAGEMAP,
+    SYS_COPY,
     SYS_THREAD,
     SYS_CLOCK,
     SYS_WAIT,
     SYS_WRITE,
+    SYS_OPEN,
     SYS_KEY,
     SYS_KEEP,
     SYS_ATFORK,
@@ -37,6 +43,20 @@ extern bool (*sys_fault_hook)(enum sys_call call);
 
 /* Private anonymous zero memory at HINT if that is free (NULL: anywhere); page aligned. NULL: refused. */
 void *sys_map(void *hint, size_t bytes);
+
+/* As sys_map, but fork children have the same pages. */
+void *sys_map_shared(void *hint, size_t bytes);
+
+/* As sys_map, of 2^SHIFT-byte pages from the hugetlb pool, not populated; shared with fork children or not. The pool's
+ * pages are reserved, but a cgroup or a memory policy may still refuse them when they are touched: populate before.
+ * -ENOMEM: the pool has not as many; anything else: no such pages here. */
+int sys_map_huge(void *hint, size_t bytes, unsigned shift, bool shared, void **address);
+
+/* Loads libhugetlbfs; returns its page size in bytes, 0: there is none. Takes the loader's lock and allocates. */
+size_t sys_hugetlbfs_open(void);
+
+/* Its get_huge_pages. */
+void *sys_hugetlbfs_get(size_t bytes);
 
 int sys_unmap(void *address, size_t bytes);
 
@@ -51,6 +71,9 @@ enum sys_advice {
     SYS_DONTNEED,   /* give the pages back now; they read zero afterwards if this returned 0 */
     SYS_HUGEPAGE,   /* transparent huge pages wanted */
     SYS_NOHUGEPAGE, /* transparent huge pages not wanted */
+    SYS_DONTFORK,   /* fork children shall not have the mapping */
+    SYS_POPULATE,   /* all pages now, writable, or an error where a touch would be a signal (Linux 5.14) */
+    SYS_FAULT_IN,   /* all pages now, readable */
 };
 int sys_advise(void *address, size_t bytes, enum sys_advice advice);
 
@@ -72,6 +95,28 @@ bool sys_has_policy(void);
 
 /* The beginning of a small file of the kernel's, as text that ends with 0; returns its length. */
 int sys_read_file(const char *path, char *text, size_t bytes);
+/* Copies memory of this process to other memory of it. False: refused, or not all of it is mapped: no signal then. */
+bool sys_copy(void *to, const void *from, size_t bytes);
+
+/* The node that the page at ADDRESS is on, touched already; -1 when the kernel will not say. */
+int sys_node_of(const void *address);
+
+/* The kernel's page, which may be smaller or larger than ours. */
+size_t sys_page_bytes(void);
+
+/* mlock of pages as they come. Negative: RLIMIT_MEMLOCK, or too many map areas. */
+int sys_lock(void *address, size_t bytes);
+
+/* Pins populated memory for as long as *RING, a file descriptor, is open (an io_uring with registered buffers; its fd
+ * is closed on exec). -ENOMEM: RLIMIT_MEMLOCK; -ENOTSUP: not on this kernel, or not under its policy. */
+int sys_ring_pin(void *address, size_t bytes, int *ring);
+
+/* The pin ends, for fork children that have the descriptor too; and this process's descriptor. */
+void sys_ring_unpin(int ring);
+void sys_ring_close(int ring);
+
+/* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. */
+int sys_pagemap(const void *address, uint64_t *words, size_t n);
 
 /* Milliseconds since boot, to the kernel's tick; 0 when the kernel will not say. */
 uint64_t sys_now_ms(void);
@@ -106,6 +151,22 @@ void sys_futex_wake(_Atomic uint32_t *word);
 
 /* What cannot be written is lost. */
 void sys_write(int fd, const char *text, size_t bytes);
+
+/* All of it, in as many parts as the kernel takes, through interruptions; else the first error. */
+int sys_write_all(int fd, const char *text, size_t bytes);
+
+/* Which file a descriptor stands for. */
+struct sys_file {
+    uint64_t device, inode;
+};
+int sys_file_of(int fd, struct sys_file *file);
+
+/* A second descriptor of what FD stands for, closed at exec, far from the low ones that programs count on. */
+int sys_dup(int fd);
+
+/* The file at PATH for writing at its end, made if there is none. Never a symbolic link. */
+int sys_open_append(const char *path);
+void sys_close(int fd);
 
 /* pthread_key_create: AT_EXIT gets what a thread that ends has kept under *KEY. */
 int sys_key(pthread_key_t *key, void (*at_exit)(void *kept));

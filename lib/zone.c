@@ -1,6 +1,7 @@
 #include "zone.h"
 
 #include "contig.h"
+#include "expose.h"
 #include "options.h"
 #include "pagemap.h"
 #include "region.h"
@@ -12,6 +13,9 @@
 #define REGION_SMALL (2 * BLOCK_BYTES)
 #define REGION_HUGE (16 * BLOCK_BYTES)
 
+/* A page of the hugetlb pool is resident at once, so a small heap takes few at a time; each region is a map area. */
+#define POOL_LARGE (32 * BLOCK_BYTES)
+
 /* Free pageblocks a zone keeps once address space was scarce. */
 #define SCARCE_KEEP 2
 
@@ -21,7 +25,11 @@ static struct {
     struct zone
         zone[ZONES_MAX];    /* those of nodes that are not there are never looked at: their memory stays untouched */
     _Atomic uint64_t nodes; /* bit n: there are zones for node n; written with numa_lock */
+    unsigned nzones;        /* up to the last there is, for reports */
 } zones;
+
+EXPOSE(ZONES, zones.zone);
+EXPOSE(ZONE_COUNT, zones.nzones);
 
 static uint64_t known_nodes(void) {
     return atomic_load_explicit(&zones.nodes, memory_order_acquire);
@@ -56,6 +64,7 @@ static void add_nodes(uint64_t nodes) {
     if (are_several(now) && !are_several(before)) {
         start_zones(NODE_ANY);
     }
+    zones.nzones = are_several(now) ? ZONES_MAX : (64 - (unsigned)__builtin_clzll(now)) * ZONE_KINDS;
     atomic_store_explicit(&zones.nodes, now, memory_order_release);
 }
 
@@ -134,12 +143,21 @@ bool zone_wants_huge(void) {
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
 }
 
-/* What is behind a zone's memory follows from its kind. */
-static struct region region_for(const struct zone *zone, size_t least) {
+/* What is behind a zone's memory follows from its kind and the options. */
+static struct region region_for(const struct zone *zone, size_t least, uint8_t *pool_shift) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
     bool any = zone->node == NODE_ANY;
-    struct region region = region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge,
-                                      zone_node_count() > 1 && !any ? zone->node + 1 : 0);
+    unsigned bind = zone_node_count() > 1 && !any ? zone->node + 1 : 0;
+    *pool_shift = zone->kind == ZONE_NORMAL ? options.pool_shift : 0;
+    if (*pool_shift) {
+        bool large = counter_read(&zone->mapped_pages) << PAGE_SHIFT >= POOL_LARGE;
+        struct region region = region_map_pool(large ? REGION_HUGE : REGION_SMALL, least, bind);
+        if (region.npages) {
+            return region;
+        }
+    }
+    *pool_shift = 0;
+    struct region region = region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge, bind);
     if (any && region.npages) {
         numa_place_any(pfn_pointer(region.pfn), region.npages << PAGE_SHIFT);
     }
@@ -148,7 +166,8 @@ static struct region region_for(const struct zone *zone, size_t least) {
 
 /* By a region with NPAGES pages in a row. */
 static bool zone_grow(struct zone *zone, size_t npages) {
-    struct region region = region_for(zone, round_up(npages, BLOCK_PAGES) << PAGE_SHIFT);
+    uint8_t pool_shift;
+    struct region region = region_for(zone, round_up(npages, BLOCK_PAGES) << PAGE_SHIFT, &pool_shift);
     if (!region.npages) {
         return false;
     }
@@ -157,21 +176,14 @@ static bool zone_grow(struct zone *zone, size_t npages) {
         struct block *block = pagemap_block(region.pfn + i);
         block_set_zone(block, zone->index + 1u);
         block_set_huge(block, region.huge);
+        block_set_pool_shift(block, pool_shift);
         buddy_add_block(&zone->buddy, region.pfn + i);
     }
     counter_add(&zone->mapped_pages, region.npages);
+    zone->mapped_peak = max_size(zone->mapped_peak, zone->mapped_pages);
     counter_add(&zone->grown, 1);
     lock_drop(&zone->lock);
     return true;
-}
-
-size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind) {
-    size_t above = 0;
-    for (unsigned k = zone->kind + 1; k <= kind; k++) {
-        above += counter_read(&zones.zone[zone->node * ZONE_KINDS + k].mapped_pages);
-    }
-    size_t ratio = counter_read(&zone->marks.reserve_ratio);
-    return ratio ? above / ratio : 0;
 }
 
 /* With the lock: what must stay free allows it. */
@@ -289,9 +301,17 @@ static size_t take_out(struct zone *zone, uintptr_t *pfn) {
         return 0;
     }
     uintptr_t mate = *pfn ^ BLOCK_PAGES;
-    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && buddy_remove_this(&zone->buddy, mate);
+    bool both = block_zone(pagemap_block(mate)) == zone->index + 1u && !block_pool_shift(pagemap_block(mate)) &&
+                buddy_remove_this(&zone->buddy, mate);
     *pfn = both ? min_size(*pfn, mate) : *pfn;
     return both ? 2 : 1;
+}
+
+/* With the lock: takes a free page of the hugetlb pool out. Returns how many pageblocks it is. */
+static size_t take_out_pool(struct zone *zone, uintptr_t *pfn) {
+    size_t nblocks = 0;
+    *pfn = buddy_remove_pool(&zone->buddy, &nblocks);
+    return *pfn ? nblocks : 0;
 }
 
 static void set_zone(struct zone *zone, uintptr_t pfn, size_t nblocks, unsigned index) {
@@ -302,10 +322,10 @@ static void set_zone(struct zone *zone, uintptr_t pfn, size_t nblocks, unsigned 
 }
 
 /* Free pageblocks leave the zone, or come back if the kernel refuses. Returns the pages unmapped. */
-static size_t unmap_some(struct zone *zone) {
+static size_t unmap_some(struct zone *zone, size_t (*take)(struct zone *zone, uintptr_t *pfn)) {
     uintptr_t pfn;
     lock_take(&zone->lock);
-    size_t nblocks = take_out(zone, &pfn);
+    size_t nblocks = take(zone, &pfn);
     if (nblocks) {
         set_zone(zone, pfn, nblocks, 0);
     }
@@ -326,11 +346,20 @@ static size_t unmap_some(struct zone *zone) {
     return 0;
 }
 
+size_t zone_return_pool(struct zone *zone, size_t keep_pages) {
+    size_t total = 0, npages = 1;
+    while (npages && counter_read(&zone->buddy.pool_pages) > keep_pages) {
+        npages = unmap_some(zone, take_out_pool);
+        total += npages;
+    }
+    return total;
+}
+
 /* Where the kernel once refused memory, the program's own mappings need the addresses too: its threads' stacks, say. */
 static void relieve(struct zone *zone) {
     if (unlikely(atomic_load_explicit(&scarce, memory_order_relaxed)) &&
         counter_read(&zone->buddy.area[MAX_ORDER].nr_free) > SCARCE_KEEP) {
-        unmap_some(zone);
+        unmap_some(zone, take_out);
     }
 }
 
@@ -360,9 +389,10 @@ void zone_note_scarce(void) {
 size_t zone_unmap_free(void) {
     size_t total = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        for (size_t npages; (npages = unmap_some(zone));) {
+        for (size_t npages; (npages = unmap_some(zone, take_out));) {
             total += npages;
         }
+        total += zone_return_pool(zone, 0);
     }
     return total;
 }

@@ -40,6 +40,10 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 /* high as the library computes it: zone_high. */
 #define ZONE_HIGH_AUTO SIZE_MAX
 
+/* See zone_high. */
+#define ZONE_DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
+#define ZONE_DIRTY_SHARE 16
+
 /* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
 #define ZONE_DMA_RESERVE_RATIO 256
 
@@ -66,12 +70,12 @@ struct zone {
     struct zone_numa numa;
     struct zone_marks marks;
     struct buddy buddy;
-    size_t mapped_pages;
-    uintptr_t isolated;        /* pfn of blocks taken out for purging at this moment, linked; 0: none */
-    size_t isolated_pages;     /* in them */
-    size_t dirty_low;          /* least buddy.dirty_pages since the last decay step */
-    _Atomic uint64_t decay_at; /* ms */
-    size_t grown;              /* regions it got so far: see counter_read */
+    size_t mapped_pages, mapped_peak; /* now, and at most so far */
+    uintptr_t isolated;               /* pfn of blocks taken out for purging at this moment, linked; 0: none */
+    size_t isolated_pages;            /* in them */
+    size_t dirty_low;                 /* least buddy.dirty_pages since the last decay step */
+    _Atomic uint64_t decay_at;        /* ms */
+    size_t grown;                     /* regions it got so far: see counter_read */
     uint64_t allocs, purged_pages;
     uint64_t fallbacks; /* of allocs: another zone was asked first */
     uint64_t misses;    /* requests that it was asked for first and did not serve */
@@ -111,14 +115,26 @@ uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool
 /* ZONE was asked first and did not serve; another node did, with FOREIGN pages. */
 void zone_note_miss(struct zone *zone, bool nowait, size_t foreign);
 
-/* Pages of ZONE that a request for KIND leaves free. */
-size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind);
+/* Pages of ZONE that a request for KIND leaves free: a share of what its node has in the zones up to that kind, which
+ * lie behind it. */
+static inline size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind kind) {
+    size_t above = 0, ratio = counter_read(&zone->marks.reserve_ratio);
+    for (unsigned k = zone->kind + 1; k <= kind; k++) {
+        above += counter_read(&zone[k - zone->kind].mapped_pages);
+    }
+    return ratio ? above / ratio : 0;
+}
 
 struct zone_marks zone_marks(struct zone *zone);
 void zone_set_marks(struct zone *zone, struct zone_marks marks);
 
-/* The watermark high that is in force now. */
-size_t zone_high(const struct zone *zone);
+/* The watermark high that is in force now. As the library computes it: the dirty pages a zone may keep while it takes
+ * fresh ones; its peak then stays near what is in use. */
+static inline size_t zone_high(const struct zone *zone) {
+    size_t high = counter_read(&zone->marks.high);
+    size_t used = counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages);
+    return high == ZONE_HIGH_AUTO ? ZONE_DIRTY_FLOOR_PAGES + used / ZONE_DIRTY_SHARE : high;
+}
 
 /* More is resident and free than the program set as high: purges down to low. */
 void zone_keep_below_high(struct zone *zone);
@@ -159,7 +175,7 @@ void zone_decay(uint64_t now_ms);
 /* One decay step for every zone that gives back all that was of no use since the last one. Returns the pages. */
 size_t zone_decay_all(void);
 
-/* Free pages that may be resident, in all zones: an estimate, without locks. */
+/* Free pages that may be resident and can be given back, in all zones: an estimate, without locks. */
 size_t zone_dirty_pages(void);
 
 /* Part of the pageblock of PFN is about to be purged: the kernel shall not make it a huge page again. By a thread that
@@ -174,6 +190,9 @@ size_t zone_trim(void);
 
 /* Unmaps free pageblocks, and gives back what their tables took. Returns the pages unmapped. */
 size_t zone_unmap_free(void);
+
+/* Unmaps free pages of the hugetlb pool until at most KEEP_PAGES are left: others can have them. Returns how many. */
+size_t zone_return_pool(struct zone *zone, size_t keep_pages);
 
 /* The kernel refused memory (RLIMIT_AS, overcommit): from now on zones keep few free pageblocks mapped. */
 void zone_note_scarce(void);

@@ -17,9 +17,6 @@
 /* See purge_min_order. */
 #define HUGE_SHARE 16
 
-/* See dirty_allowance. */
-#define DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-#define DIRTY_SHARE 16
 #define SHED_MIN_ORDER 4
 
 /* A purge gives up after this many refusals. */
@@ -140,12 +137,6 @@ static unsigned purge_min_order(const struct zone *zone, unsigned usual) {
     return huge && counter_read(&zone->buddy.dirty_pages) < used / HUGE_SHARE ? MAX_ORDER : usual;
 }
 
-/* The dirty pages a zone may keep while it takes fresh ones: its peak then stays near what is in use. */
-static size_t dirty_allowance(const struct zone *zone) {
-    return DIRTY_FLOOR_PAGES +
-           (counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages)) / DIRTY_SHARE;
-}
-
 /* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
 static size_t resident_pages(void) {
     size_t fresh = 0;
@@ -155,11 +146,6 @@ static size_t resident_pages(void) {
     }
     size_t mapped = region_footprint() >> PAGE_SHIFT;
     return mapped - min_size(fresh, mapped);
-}
-
-size_t zone_high(const struct zone *zone) {
-    size_t high = counter_read(&zone->marks.high);
-    return high == ZONE_HIGH_AUTO ? dirty_allowance(zone) : high;
 }
 
 void zone_keep_below_high(struct zone *zone) {
@@ -203,7 +189,7 @@ size_t zone_trim(void) {
 size_t zone_dirty_pages(void) {
     size_t dirty = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        dirty += counter_read(&zone->buddy.dirty_pages);
+        dirty += counter_read(&zone->buddy.dirty_pages) + counter_read(&zone->buddy.pool_pages);
     }
     return dirty;
 }
@@ -231,6 +217,7 @@ void zone_decay(uint64_t now_ms) {
         }
         size_t idle, dirty = decay_step(zone, &idle);
         size_t min = counter_read(&zone->marks.min);
+        zone_return_pool(zone, options.decay_ms ? counter_read(&zone->buddy.pool_pages) / 2 : 0);
         if (options.decay_ms == 0) {
             purge_down_to(zone, min, 0);
         } else if (idle > counter_read(&zone->marks.low)) {
@@ -247,6 +234,7 @@ size_t zone_decay_all(void) {
             size_t keep = max_size(dirty - idle, counter_read(&zone->marks.min));
             total += purge_down_to(zone, keep, purge_min_order(zone, 0));
         }
+        total += zone_return_pool(zone, 0);
     }
     return total;
 }

@@ -29,7 +29,16 @@ libslabmalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 libslabmalloc_la_LINK = $(LINK) $(libslabmalloc_la_LDFLAGS)
 EXTRA_libslabmalloc_la_DEPENDENCIES = preload/libslabmalloc.map
 
-slabmalloc_SOURCES = preload/slabmalloc.c
+# The launcher: its verbs, and of the library what writes reports.
+slabmalloc_SOURCES = \
+	lib/report.c lib/report_json.c lib/sizeclass.c lib/snapshot.c lib/sys.c lib/text.c \
+	preload/observe.c preload/observe.h \
+	preload/observe_caches.c preload/observer.h \
+	preload/slabmalloc.c \
+	preload/target.c preload/target.h \
+	preload/verb_report.c \
+	preload/verb_run.c \
+	preload/verbs.h
 slabmalloc_CFLAGS = $(AM_CFLAGS) $(COVERAGE_FLAGS)
 slabmalloc_LDADD = $(COVERAGE_LIBS)
 slabmalloc_CPPFLAGS = $(AM_CPPFLAGS) -DSLABMALLOC_LIBDIR='"$(libdir)"'

@@ -30,8 +30,9 @@ check "make install DESTDIR=... works" \
 base=$root/opt/slab
 libdir=$(cd "$base" 2>/dev/null && find . -name libslabmalloc.so -printf '%h\n' | sed 's,^\./,,')
 for file in bin/slabmalloc "$libdir/libslabmalloc.so" "$libdir/libslabmalloc.so.0" \
-	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h include/slabmalloc/pages.h \
-	include/slabmalloc/kmem_cache.h; do
+	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h \
+	include/slabmalloc/dma.h include/slabmalloc/kmalloc.h include/slabmalloc/kmem.h include/slabmalloc/kmem_cache.h \
+	include/slabmalloc/pages.h include/slabmalloc/report.h include/slabmalloc/slob.h share/man/man3/slabmalloc_dma.3; do
 	check "$file is installed" test -s "$base/$file"
 done
 check "no private header is installed" \
@@ -42,6 +43,7 @@ flags() { "$PKG_CONFIG" --define-variable=prefix="$base" "$@" slabmalloc; }
 cat >"$root/use.c" <<'C'
 #include <slabmalloc/kmem_cache.h>
 #include <slabmalloc/pages.h>
+#include <slabmalloc/report.h>
 #include <slabmalloc/slabmalloc.h>
 #include <stdlib.h>
 int main(void) { void *p = malloc(100); free(p); return !p; }

@@ -10,9 +10,13 @@ unit_tests = \
 	test/unit/test_background \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
+	test/unit/test_dma \
+	test/unit/test_dma_observe \
+	test/unit/test_dma_pool \
 	test/unit/test_fork \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
+	test/unit/test_hugetlb \
 	test/unit/test_inject \
 	test/unit/test_kmalloc \
 	test/unit/test_kmem_cache \
@@ -35,6 +39,7 @@ unit_tests = \
 	test/unit/test_refill \
 	test/unit/test_region \
 	test/unit/test_remote \
+	test/unit/test_report \
 	test/unit/test_run \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
@@ -65,11 +70,13 @@ preload_programs = \
 	test/preload/progs/fork_busy \
 	test/preload/progs/huge_heap \
 	test/preload/progs/kmem_plugin \
+	test/preload/progs/hugetlb_heap \
 	test/preload/progs/late_load \
 	test/preload/progs/locked \
 	test/preload/progs/overcommit \
 	test/preload/progs/own_malloc \
 	test/preload/progs/refuse \
+	test/preload/progs/report_target \
 	test/preload/progs/sandbox \
 	test/preload/progs/scarce \
 	test/preload/progs/spawn \
@@ -104,6 +111,7 @@ preload_tests = \
 	test/preload/gcc_behaves_the_same.t \
 	test/preload/git_behaves_the_same.t \
 	test/preload/glibc_extras_conform.t \
+	test/preload/hugetlb_pools_are_used_and_given_back.t \
 	test/preload/java_behaves_the_same.t \
 	test/preload/kernel_style_code_compiles_and_runs.t \
 	test/preload/launcher_runs_programs.t \
@@ -120,6 +128,8 @@ preload_tests = \
 	test/preload/redis_behaves_the_same.t \
 	test/preload/refused_calls_never_kill_programs.t \
 	test/preload/remote_frees_stay_bounded.t \
+	test/preload/reports_at_exit.t \
+	test/preload/reports_read_running_processes.t \
 	test/preload/scarce_memory_is_an_error_not_a_crash.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/slob_serves_whole_programs.t \
@@ -175,6 +185,8 @@ coverage_tests = \
 	test/preload/glibc_extras_conform.t \
 	test/preload/launcher_runs_programs.t \
 	test/preload/malloc_family_conforms.t \
+	test/preload/reports_at_exit.t \
+	test/preload/reports_read_running_processes.t \
 	test/preload/threads_leave_no_memory_behind.t
 
 # One line a program: automake knows no patterns.
@@ -182,9 +194,13 @@ test_unit_test_api_LDADD = $(UNIT_LIBS)
 test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_observe_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_pool_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
+test_unit_test_hugetlb_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
@@ -209,6 +225,7 @@ test_unit_test_reclaim_LDADD = $(UNIT_LIBS)
 test_unit_test_refill_LDADD = $(UNIT_LIBS)
 test_unit_test_region_LDADD = $(UNIT_LIBS)
 test_unit_test_remote_LDADD = $(UNIT_LIBS)
+test_unit_test_report_LDADD = $(UNIT_LIBS)
 test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
@@ -340,7 +357,7 @@ EXTRA_DIST += $(preload_tests) $(numa_tests) $(build_tests) $(fuzz_tests) $(mode
 	test/golden/fast_path.x86_64.golden \
 	test/model/README.md test/model/atomics.list test/model/atomics.sh \
 	test/numa/guest test/numa/lib.sh test/numa/setup \
-	test/preload/lib.sh test/preload/packages.txt \
+	test/preload/lib.sh test/preload/packages.txt test/preload/check_report.py \
 	test/unit/no_criterion.sh test/children.py \
 	test/mutate/run test/mutate/operators.py \
 	test/mutate/rules.txt test/mutate/equivalents.txt \

@@ -25,6 +25,8 @@ static const struct workload workloads[] = {
     {"mixed_life_with_decay_at_once", mixed_life_with_decay_at_once, false},
     {"mixed_life_without_caches", mixed_life_without_caches, false},
     {"mixed_life_on_huge_pages", mixed_life_on_huge_pages, false},
+    {"dma_buffers", dma_buffers, false},
+    {"hugetlb_memory", hugetlb_memory, false},
     {"forked_children", forked_children, false},
     {"messages", messages, false},
     {"object_caches", object_caches, false},
@@ -113,6 +115,8 @@ WALK(huge_pages)
 WALK(mixed_life_with_decay_at_once)
 WALK(mixed_life_without_caches)
 WALK(mixed_life_on_huge_pages)
+WALK(dma_buffers)
+WALK(hugetlb_memory)
 WALK(forked_children)
 WALK(messages)
 WALK(object_caches)

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "report_kind.h"
 #include "util.h"
 
 static struct options defaults;
@@ -34,9 +35,10 @@ static const char *warnings_of(const char *text) {
 }
 
 static bool same(const struct options *a, const struct options *b) {
-    return a->hugepages == b->hugepages && a->huge_threshold == b->huge_threshold && a->decay_ms == b->decay_ms &&
-           a->magazine_max == b->magazine_max && a->map_cache == b->map_cache && a->background == b->background &&
-           a->slob == b->slob && a->numa == b->numa && a->numa_node == b->numa_node;
+    return a->hugepages == b->hugepages && a->pool_shift == b->pool_shift && a->huge_threshold == b->huge_threshold &&
+           a->decay_ms == b->decay_ms && a->magazine_max == b->magazine_max && a->map_cache == b->map_cache &&
+           a->background == b->background && a->slob == b->slob && a->report_exit == b->report_exit &&
+           !strcmp(a->report_file, b->report_file) && a->numa == b->numa && a->numa_node == b->numa_node;
 }
 
 static void must_be_silent(const char *text) {
@@ -62,6 +64,19 @@ Test(options, every_key_sets_its_own_field_and_no_other) {
     must_be_silent("hugepages:auto");
     expected.hugepages = true;
     require(same(&options, &expected));
+    must_be_silent("hugepages:hugetlb");
+    expected.pool_shift = 21;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:hugetlb1g");
+    expected.pool_shift = 30;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:off");
+    expected.hugepages = false;
+    expected.pool_shift = 0;
+    require(same(&options, &expected));
+    must_be_silent("hugepages:thp");
+    expected.hugepages = true;
+    require(same(&options, &expected));
     must_be_silent("huge_threshold:12345");
     expected.huge_threshold = 12345;
     require(same(&options, &expected));
@@ -73,6 +88,12 @@ Test(options, every_key_sets_its_own_field_and_no_other) {
     require(same(&options, &expected));
     must_be_silent("map_cache:0");
     expected.map_cache = 0;
+    require(same(&options, &expected));
+    must_be_silent("report_exit:slab+json");
+    expected.report_exit = 1u << REPORT_SLABINFO | 1u << REPORT_JSON;
+    require(same(&options, &expected));
+    must_be_silent("report_file:/some/where.%p");
+    strcpy(expected.report_file, "/some/where.%p");
     require(same(&options, &expected));
 }
 
@@ -260,4 +281,31 @@ Test(options, no_environment_is_no_mistake) {
     unsetenv("SLABMALLOC_CONF");
     options_read_environment();
     require(same(&options, &defaults));
+}
+
+Test(options, reports_are_named_one_by_one) {
+    static const char *const name[REPORT_KINDS] = {"slab", "buddy", "pagetype", "zone", "json"};
+    for (unsigned kind = 0; kind < REPORT_KINDS; kind++) {
+        char text[64];
+        snprintf(text, sizeof text, "report_exit:%s", name[kind]);
+        must_be_silent(text);
+        require(options.report_exit == 1u << kind, "%s", text);
+    }
+    must_be_silent("report_exit:json+zone+pagetype+buddy+slab");
+    require(options.report_exit == (1u << REPORT_KINDS) - 1);
+    must_be_refused("report_exit:", "report_exit:");
+    must_be_refused("report_exit:all", "report_exit:all");
+    must_be_refused("report_exit:slab+x", "report_exit:slab+x");
+    must_be_refused("report_exit:sla", "report_exit:sla");
+}
+
+Test(options, a_report_file_has_room_for_its_path) {
+    char text[REPORT_FILE_MAX + 32] = "report_file:";
+    size_t start = strlen(text);
+    memset(text + start, 'x', REPORT_FILE_MAX - 1);
+    must_be_silent(text);
+    require(strlen(options.report_file) == REPORT_FILE_MAX - 1);
+    text[start + REPORT_FILE_MAX - 1] = 'x';
+    must_be_refused(text, "report_file:xxx");
+    must_be_refused("report_file:", "report_file:");
 }

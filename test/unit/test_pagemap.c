@@ -267,3 +267,25 @@ Test(pagemap, threads_that_cover_the_same_span_share_its_tables) {
         }
     }
 }
+
+/* What is unmapped in one go may be longer than a chunk, whose neighbours in memory are anything. */
+Test(pagemap, forgetting_many_pageblocks_touches_no_other_table) {
+    size_t nblocks = 3 * CHUNK_BLOCKS;
+    uintptr_t pfn = ((uintptr_t)5 << LEAF_SHIFT) + CHUNK_PAGES;
+    require(pagemap_cover(pfn - CHUNK_PAGES, 5 * CHUNK_PAGES));
+    uintptr_t before = pfn - 1, after = pfn + nblocks * BLOCK_PAGES;
+    page_mark(pagemap_page(before), PAGE_RUN, 11);
+    page_mark(pagemap_page(after), PAGE_RUN, 12);
+    struct block *block = pagemap_block(pfn);
+    block_set_zone(block, 3);
+    for (size_t i = 0; i < nblocks; i++) {
+        page_mark(pagemap_page(pfn + i * BLOCK_PAGES), PAGE_RUN, 1);
+        pagemap_set_tag(pfn + i * BLOCK_PAGES, TAG_RUN);
+    }
+    pagemap_forget(pfn, nblocks);
+    for (size_t i = 0; i < nblocks; i++) {
+        require(pagemap_page(pfn + i * BLOCK_PAGES)->state == PAGE_NONE, "pageblock %zu", i);
+        require(pagemap_tag(pfn_pointer(pfn + i * BLOCK_PAGES)) == TAG_FOREIGN, "pageblock %zu", i);
+    }
+    require(pagemap_page(before)->link == 11 && pagemap_page(after)->link == 12 && block_zone(block) == 3);
+}

@@ -81,6 +81,78 @@ static void malloc_info_is_xml(const char *file) {
     }
 }
 
+/* The attribute NAME of the element at AT. */
+static size_t attribute(const char *at, const char *name) {
+    char key[32];
+    snprintf(key, sizeof key, " %s=\"", name);
+    const char *value = strstr(at, key);
+    return value ? strtoul(value + strlen(key), NULL, 10) : 0;
+}
+
+static size_t total_of(const char *text, const char *type, const char *name) {
+    char key[64];
+    snprintf(key, sizeof key, "<total type=\"%s\"", type);
+    const char *at = strstr(text, key);
+    return at ? attribute(at, name) : 0;
+}
+
+/* One heap is all there is, so its sums are those of the process. */
+static void malloc_info_adds_up(void) {
+    if (!tap_subject_is("slabmalloc")) {
+        skip("malloc_info's sizes add up", "glibc leaves the top of its heap out");
+        return;
+    }
+    fill(1000);
+    for (size_t i = 0; i < NOBJECTS; i += 2)
+        free(objects[i]);
+    char *text = NULL;
+    size_t length = 0, count = 0, bytes = 0, elements = 0, mine = 0, odd = 0;
+    FILE *memory = open_memstream(&text, &length);
+    malloc_info(0, memory);
+    fclose(memory);
+    for (const char *at = text; (at = strstr(at, "<size from=")); at++, elements++) {
+        size_t n = attribute(at, "count"), total = attribute(at, "total");
+        odd += attribute(at, "from") > attribute(at, "to") || total != n * attribute(at, "to");
+        mine += attribute(at, "from") <= 1000 && attribute(at, "to") >= 1000 ? n : 0;
+        count += n;
+        bytes += total;
+    }
+    ok(elements > 1 && !odd, "malloc_info: a size has from, to, and a total of count times it");
+    ok(mine >= NOBJECTS / 2 && mine < NOBJECTS, "malloc_info: freed blocks are counted under their size");
+    ok(count == total_of(text, "fast", "count") + total_of(text, "rest", "count"),
+       "malloc_info: the sizes' counts are those of fast and rest");
+    ok(bytes == total_of(text, "fast", "size") + total_of(text, "rest", "size"),
+       "malloc_info: the sizes' bytes are those of fast and rest");
+    struct mallinfo2 info = mallinfo2();
+    ok(info.ordblks > 0 && info.smblks > 0 && info.fsmblks > 0 && info.fsmblks <= info.fordblks,
+       "mallinfo2: free blocks and those in magazines are counted");
+    ok(info.arena == info.uordblks + info.fordblks, "mallinfo2: the arena is what is in use and what is free");
+    free(text);
+    for (size_t i = 1; i < NOBJECTS; i += 2)
+        free(objects[i]);
+}
+
+static void malloc_stats_keeps_the_maximum(void) {
+    if (!tap_subject_is("slabmalloc")) {
+        skip("malloc_stats keeps the maximum of mappings", "glibc's threshold moves");
+        return;
+    }
+    free(opaque(malloc((size_t)300 << 20)));
+    FILE *file = tmpfile();
+    int saved = dup(2);
+    dup2(fileno(file), 2);
+    malloc_stats();
+    dup2(saved, 2);
+    close(saved);
+    rewind(file);
+    char line[128];
+    size_t most = 0;
+    while (fgets(line, sizeof line, file))
+        sscanf(line, "max mmap bytes = %zu", &most);
+    fclose(file);
+    ok(most >= (size_t)300 << 20, "malloc_stats keeps the maximum of mappings");
+}
+
 static void malloc_stats_prints_to_stderr(void) {
     FILE *file = tmpfile();
     int saved = dup(2);
@@ -221,7 +293,9 @@ int main(int argc, char **argv) {
     tap_begin();
     mallinfo_counts();
     malloc_info_is_xml(argc > 1 ? argv[1] : NULL);
+    malloc_info_adds_up();
     malloc_stats_prints_to_stderr();
+    malloc_stats_keeps_the_maximum();
     malloc_trim_gives_back();
     mallopt_is_accepted();
     names_without_header();
