@@ -22,6 +22,7 @@ bench_workloads = \
 # Programs about memory and latency, which bench/compare runs with --run.
 bench_probes = \
 	bench/after_peak \
+	bench/chase \
 	bench/consumer \
 	bench/huge_blocks \
 	bench/huge_coverage \
@@ -29,6 +30,7 @@ bench_probes = \
 	bench/latency
 bench_after_peak_SOURCES = bench/after_peak.c bench/memory_probe.h
 bench_after_peak_LDADD = -lm
+bench_chase_SOURCES = bench/chase.c bench/memory_probe.h
 bench_consumer_SOURCES = bench/consumer.c bench/memory_probe.h
 bench_huge_blocks_SOURCES = bench/huge_blocks.c bench/memory_probe.h
 bench_huge_coverage_SOURCES = bench/huge_coverage.c bench/memory_probe.h

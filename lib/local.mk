@@ -84,7 +84,16 @@ pkginclude_HEADERS = \
 	lib/slabmalloc/slabmalloc.h \
 	lib/slabmalloc/slob.h
 
-dist_man_MANS = doc/man/slabmalloc_dma.3
+dist_man_MANS = \
+	doc/man/slabmalloc.1 \
+	doc/man/slabmalloc.3 \
+	doc/man/slabmalloc_alloc_pages.3 \
+	doc/man/slabmalloc_cache_create.3 \
+	doc/man/slabmalloc_dma.3 \
+	doc/man/slabmalloc_kmalloc.3 \
+	doc/man/slabmalloc_report.3 \
+	doc/man/slabmalloc_slob_create.3 \
+	doc/man/slabmalloc_stats.3
 
 if COVERAGE
 libslabcore_la_SOURCES += test/coverage/dump.c

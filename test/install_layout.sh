@@ -32,7 +32,8 @@ libdir=$(cd "$base" 2>/dev/null && find . -name libslabmalloc.so -printf '%h\n' 
 for file in bin/slabmalloc "$libdir/libslabmalloc.so" "$libdir/libslabmalloc.so.0" \
 	"$libdir/libslabmalloc.a" "$libdir/pkgconfig/slabmalloc.pc" include/slabmalloc/slabmalloc.h \
 	include/slabmalloc/dma.h include/slabmalloc/kmalloc.h include/slabmalloc/kmem.h include/slabmalloc/kmem_cache.h \
-	include/slabmalloc/pages.h include/slabmalloc/report.h include/slabmalloc/slob.h share/man/man3/slabmalloc_dma.3; do
+	include/slabmalloc/pages.h include/slabmalloc/report.h include/slabmalloc/slob.h share/man/man1/slabmalloc.1 \
+	share/man/man3/slabmalloc.3 share/man/man3/slabmalloc_dma.3; do
 	check "$file is installed" test -s "$base/$file"
 done
 check "no private header is installed" \

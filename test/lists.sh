@@ -30,6 +30,7 @@ all_listed "unit tests" test/unit/*.c
 all_listed "preload tests" test/preload/*.t test/preload/*.sh
 all_listed "preload programs" test/preload/progs/*.c test/preload/progs/*.cc
 all_listed "NUMA tests" test/numa/*.t test/numa/*.c
+all_listed "tutorial programs" doc/tutorial/*.c
 all_listed "soak programs" test/soak/*.c
 all_listed "build tests" test/*.sh test/abi/*.sh test/golden/*.sh test/soak/*.sh
 all_listed "fuzzing tests" test/fuzz/*.t

@@ -134,7 +134,19 @@ preload_tests = \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/slob_serves_whole_programs.t \
 	test/preload/sqlite_behaves_the_same.t \
-	test/preload/threads_leave_no_memory_behind.t
+	test/preload/threads_leave_no_memory_behind.t \
+	test/preload/tutorial_shows_what_happens.t
+
+# The programs of doc/tutorial.md, which a preload test runs: linked with the library, as a reader's would be.
+tutorial_programs = \
+	doc/tutorial/coalesce \
+	doc/tutorial/dma \
+	doc/tutorial/split \
+	doc/tutorial/waste
+doc_tutorial_coalesce_LDADD = libslabmalloc.la
+doc_tutorial_dma_LDADD = libslabmalloc.la
+doc_tutorial_split_LDADD = libslabmalloc.la
+doc_tutorial_waste_LDADD = libslabmalloc.la
 
 # Operation sequences against a model of the heap; built under sanitizers too.
 fuzz_programs = test/fuzz/fuzz_ops
@@ -171,6 +183,7 @@ build_tests = \
 	test/install_layout.sh \
 	test/lint.sh \
 	test/lists.sh \
+	test/man_pages.sh \
 	test/soak/soak_notices_faults.sh
 
 # Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
@@ -275,7 +288,7 @@ check_PROGRAMS += $(preload_programs)
 if COVERAGE
 TESTS += $(coverage_tests)
 else
-check_PROGRAMS += $(preload_programs) $(numa_programs) $(soak_programs) $(model_program)
+check_PROGRAMS += $(preload_programs) $(numa_programs) $(soak_programs) $(model_program) $(tutorial_programs)
 TESTS += $(preload_tests) $(numa_tests) $(build_tests) $(model_tests)
 endif
 endif
@@ -310,7 +323,7 @@ AM_TESTS_ENVIRONMENT = \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	SLABMALLOC_SANITIZE='$(SANITIZE)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(numa_tests) $(numa_programs) $(soak_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(numa_tests) $(numa_programs) $(soak_programs) $(tutorial_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
 	GCOV_ERROR_FILE=/dev/null; \
 	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
 	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
