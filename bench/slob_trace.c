@@ -1,6 +1,6 @@
 /*
  * slob_trace: what a heap holds beyond what the program asked for, on two traces of blocks with a mean size of 128
- * bytes, for SLOB through its own API (8-byte alignment), and for whatever malloc is.
+ * bytes, for SLOB through its own API (8-byte alignment), with headers and without (sized), and for whatever malloc is.
  *
  *     slob_trace [-n OBJECTS] [LIBRARY.so]
  *
@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -35,6 +36,7 @@ struct trace_object {
 };
 
 static struct slabmalloc_slob *trace_heap; /* NULL: malloc */
+static bool trace_sized;                   /* its blocks without headers */
 static struct trace_object *trace_objects;
 static size_t trace_count, trace_live;
 static long trace_base_kib;
@@ -54,7 +56,10 @@ static uint32_t trace_size(void) {
 
 static void trace_take(struct trace_object *object) {
     object->size = trace_size();
-    object->p = trace_heap ? slabmalloc_slob_alloc(trace_heap, object->size) : malloc(object->size);
+    if (trace_sized)
+        object->p = slabmalloc_slob_alloc_sized(trace_heap, object->size);
+    else
+        object->p = trace_heap ? slabmalloc_slob_alloc(trace_heap, object->size) : malloc(object->size);
     if (object->p == NULL) {
         fprintf(stderr, "slob_trace: no memory\n");
         exit(1);
@@ -65,7 +70,9 @@ static void trace_take(struct trace_object *object) {
 
 static void trace_give(struct trace_object *object) {
     trace_live -= object->size;
-    if (trace_heap)
+    if (trace_sized)
+        slabmalloc_slob_free_sized(trace_heap, object->p, object->size);
+    else if (trace_heap)
         slabmalloc_slob_free(trace_heap, object->p);
     else
         free(object->p);
@@ -83,7 +90,7 @@ static double trace_overhead(void) {
 }
 
 static double trace_boot(void) {
-    static struct trace_object young[YOUNG];
+    struct trace_object young[YOUNG] = {{NULL, 0}};
     double worst = 0;
     for (size_t i = 0; i < trace_count; i++) {
         struct trace_object *one = &young[trace_random() % YOUNG];
@@ -172,5 +179,11 @@ int main(int argc, char **argv) {
     }
     trace_heap = slabmalloc_slob_create();
     trace_run("slabmalloc_slob_alloc");
+    slabmalloc_slob_destroy(trace_heap);
+    trace_heap = slabmalloc_slob_create();
+    trace_sized = true;
+    trace_state = 1;
+    trace_live = 0;
+    trace_run("slabmalloc_slob_alloc_sized");
     return 0;
 }

@@ -120,9 +120,17 @@ static void page_put(uintptr_t pfn) {
     zone_free(pfn, 1, 1);
 }
 
+static void *grid_of(uintptr_t pfn, const struct slob_page *sp) {
+    return slob_grid(pfn_pointer(pfn), slob_is_sized(sp));
+}
+
 static void page_add(struct slob *heap, uintptr_t pfn, unsigned list) {
     struct slob_page sp = {.list = list, .heap = heap->id};
-    slob_page_init(&sp, pfn_pointer(pfn), heap->step);
+    if (slob_is_sized(&sp)) {
+        slob_page_init_sized(&sp, grid_of(pfn, &sp));
+    } else {
+        slob_page_init(&sp, grid_of(pfn, &sp), heap->step);
+    }
     list_add(heap, list, pfn, &sp);
     if (!slob_boot_has(pfn)) {
         pagemap_set_tag(pfn, TAG_SLOB);
@@ -157,6 +165,10 @@ static unsigned units_of(const struct slob *heap, size_t bytes) {
     return (unsigned)(round_up(bytes + SLOB_HEAD, (size_t)heap->step * SLOB_UNIT) / SLOB_UNIT);
 }
 
+static unsigned list_for(size_t bytes) {
+    return bytes < SLOB_SMALL ? SLOB_LIST_SMALL : bytes < SLOB_MEDIUM ? SLOB_LIST_MEDIUM : SLOB_LIST_LARGE;
+}
+
 static struct request request_of(const struct slob *heap, size_t bytes, size_t align) {
     unsigned units = units_of(heap, bytes), rounded = (unsigned)(align / SLOB_UNIT);
     rounded = rounded > heap->step ? rounded : heap->step;
@@ -164,63 +176,76 @@ static struct request request_of(const struct slob *heap, size_t bytes, size_t a
         .units = units,
         .align = rounded,
         .reach = units + rounded - heap->step,
-        .list = bytes < SLOB_SMALL    ? SLOB_LIST_SMALL
-                : bytes < SLOB_MEDIUM ? SLOB_LIST_MEDIUM
-                                      : SLOB_LIST_LARGE,
+        .list = list_for(bytes),
     };
 }
 
 /* With the lock: from the page at PFN, which is in LIST and has a block of that reach. */
 static void *take_from(struct slob *heap, unsigned list, uintptr_t pfn, const struct request *request) {
     struct slob_page sp = slob_page_at(pfn);
-    unsigned block = slob_page_take(&sp, pfn_pointer(pfn), request->units, request->align);
+    void *grid = grid_of(pfn, &sp);
+    unsigned block = slob_page_take(&sp, grid, request->units, request->align);
     ASSERT(block != SLOB_NONE);
     heap->used_units += request->units;
-    heap->nblocks++;
+    if (slob_is_sized(&sp)) {
+        heap->nsized++;
+    } else {
+        heap->nblocks++;
+    }
     heap->list[list] = pfn; /* the next search begins here */
     list_move(heap, list, pfn, &sp);
-    return slob_payload(pfn_pointer(pfn), block);
+    return slob_is_sized(&sp) ? (char *)pfn_pointer(pfn) + (size_t)block * SLOB_UNIT : slob_payload(grid, block);
 }
 
-/* With the lock: of the next pages the one whose longest free block is just long enough. */
-static void *search(struct slob *heap, unsigned list, const struct request *request) {
-    uintptr_t at = heap->list[list], best = 0;
-    unsigned least = SLOB_NONE;
+/* The tightest page found so far. */
+struct found {
+    uintptr_t pfn; /* 0: none */
+    unsigned list, longest;
+};
+
+/* With the lock: is one of the next pages of LIST tighter? The next search begins behind them. */
+static void search(struct slob *heap, unsigned list, const struct request *request, struct found *found) {
+    uintptr_t at = heap->list[list];
     size_t most = min_size(heap->npages[list], SEARCH_PAGES);
-    for (size_t n = 0; n < most && least != request->reach; n++) {
+    for (size_t n = 0; n < most && found->longest != request->reach; n++) {
         struct slob_hint hint = slob_page_hint(desc_of(at));
-        if (hint.longest >= request->reach && hint.longest < least) {
-            best = at;
-            least = hint.longest;
+        if (hint.longest >= request->reach && hint.longest < found->longest) {
+            *found = (struct found){at, list, hint.longest};
         }
         at = hint.next;
     }
-    if (best) {
-        return take_from(heap, list, best, request);
-    }
     heap->list[list] = at;
-    return NULL;
 }
 
-/* With the lock: in the pages there are, those of its own list first; in a boot page if that is all free. */
+/*
+ * With the lock: in the pages there are, those of its own list first; in a boot page if that is all free. Sized blocks
+ * go to the tightest page of all their lists: programs that want the fewest pages use them.
+ */
 static void *take(struct slob *heap, const struct request *request) {
-    void *p = search(heap, request->list, request);
-    for (unsigned list = 0; !p && list < SLOB_LISTS; list++) {
-        p = list == request->list ? NULL : search(heap, list, request);
+    bool sized = request->list >= SLOB_SIZED;
+    unsigned first = sized ? SLOB_SIZED : 0;
+    struct found found = {.longest = SLOB_NONE};
+    search(heap, request->list, request, &found);
+    for (unsigned list = first; (sized || !found.pfn) && list < first + SLOB_LISTS; list++) {
+        if (list != request->list) {
+            search(heap, list, request, &found);
+        }
+    }
+    if (found.pfn) {
+        return take_from(heap, found.list, found.pfn, request);
     }
     bool fresh;
-    uintptr_t pfn = p || !heap->boot ? 0 : slob_boot_take(1, &fresh);
-    if (pfn) {
-        page_add(heap, pfn, request->list);
-        p = take_from(heap, request->list, pfn, request);
+    uintptr_t pfn = heap->boot ? slob_boot_take(1, &fresh) : 0;
+    if (!pfn) {
+        return NULL;
     }
-    return p;
+    page_add(heap, pfn, request->list);
+    return take_from(heap, request->list, pfn, request);
 }
 
-static void *small_alloc(struct slob *heap, size_t bytes, size_t align) {
-    struct request request = request_of(heap, bytes, align);
+static void *small_alloc(struct slob *heap, const struct request *request) {
     lock_take(&heap->lock);
-    void *p = take(heap, &request);
+    void *p = take(heap, request);
     lock_drop(&heap->lock);
     if (p) {
         return p;
@@ -230,8 +255,8 @@ static void *small_alloc(struct slob *heap, size_t bytes, size_t align) {
         return NULL;
     }
     lock_take(&heap->lock);
-    page_add(heap, pfn, request.list);
-    p = take_from(heap, request.list, pfn, &request);
+    page_add(heap, pfn, request->list);
+    p = take_from(heap, request->list, pfn, request);
     lock_drop(&heap->lock);
     return p;
 }
@@ -240,8 +265,22 @@ void *slob_alloc(struct slob *heap, size_t bytes, size_t align, bool zero) {
     if (!is_small(heap, bytes, align)) {
         return slob_large_alloc(heap, bytes, align, zero);
     }
-    void *p = small_alloc(heap, bytes, align);
+    struct request request = request_of(heap, bytes, align);
+    void *p = small_alloc(heap, &request);
     return p && zero ? memset(p, 0, bytes) : p;
+}
+
+static unsigned sized_units(size_t bytes) {
+    return (unsigned)(round_up(max_size(bytes, 1), SLOB_UNIT) / SLOB_UNIT);
+}
+
+void *slob_alloc_sized(struct slob *heap, size_t bytes) {
+    if (bytes >= PAGE_BYTES) {
+        return slob_large_alloc(heap, bytes, 1, false);
+    }
+    unsigned units = sized_units(bytes);
+    struct request request = {.units = units, .align = 1, .reach = units, .list = SLOB_SIZED + list_for(bytes)};
+    return small_alloc(heap, &request);
 }
 
 /* --- What is at an address --- */
@@ -269,38 +308,91 @@ static bool lies_in_page(const struct slob *heap, const void *p) {
     return state == PAGE_SLOB;
 }
 
+static void must_be_ours(const struct slob *heap, const struct slob_page *sp, const void *p) {
+    if (sp->heap != heap->id) {
+        fault_pointer("free of a pointer of another heap", p);
+    }
+}
+
+static void must_be_good(enum slob_verdict verdict, const char *otherwise, const void *p) {
+    if (verdict != SLOB_GOOD) {
+        fault_pointer(verdict == SLOB_FREE_ALREADY ? "double free" : otherwise, p);
+    }
+}
+
 /* With the lock: the block at P, whose page is SP. */
 static unsigned block_at(const struct slob *heap, const struct slob_page *sp, const void *p) {
     uintptr_t offset = (uintptr_t)p & (PAGE_BYTES - 1);
     void *base = (void *)((uintptr_t)p - offset);
     unsigned block = (unsigned)(offset / SLOB_UNIT) - 1; /* of the first unit: none */
-    if (sp->heap != heap->id) {
-        fault_pointer("free of a pointer of another heap", p);
+    must_be_ours(heap, sp, p);
+    if (slob_is_sized(sp)) {
+        fault_pointer("free without its size of a block that has no header", p);
     }
     bool aligned = offset % SLOB_UNIT == 0;
     enum slob_verdict verdict = aligned ? slob_page_judge(sp, base, block) : SLOB_NO_BLOCK;
-    if (verdict != SLOB_GOOD) {
-        fault_pointer(verdict == SLOB_FREE_ALREADY ? "double free" : "free of a pointer inside an object", p);
-    }
+    must_be_good(verdict, "free of a pointer inside an object", p);
     return block;
 }
 
+/* SP is what a free made of the page at PFN, which was in list FROM. Drops the lock. */
+static void settle(struct slob *heap, unsigned from, uintptr_t pfn, struct slob_page *sp, bool empty) {
+    uintptr_t gone = empty ? page_drop(heap, from, pfn, sp) : 0;
+    if (!empty) {
+        list_move(heap, from, pfn, sp);
+    }
+    lock_drop(&heap->lock);
+    if (gone) {
+        page_put(gone);
+    }
+}
+
 static void small_free(struct slob *heap, void *p) {
-    uintptr_t pfn = pointer_pfn(p), empty = 0;
+    uintptr_t pfn = pointer_pfn(p);
     lock_take(&heap->lock);
     struct slob_page sp = slob_page_at(pfn);
     unsigned block = block_at(heap, &sp, p), from = list_of(&sp);
     heap->used_units -= slob_block_units(pfn_pointer(pfn), block);
     heap->nblocks--;
     slob_page_give(&sp, pfn_pointer(pfn), block);
-    if (slob_page_empty(&sp, heap->step)) {
-        empty = page_drop(heap, from, pfn, &sp);
-    } else {
-        list_move(heap, from, pfn, &sp);
+    settle(heap, from, pfn, &sp, slob_page_empty(&sp, heap->step));
+}
+
+/* With the lock: the sized block of UNITS at P, whose page is SP. */
+static unsigned sized_at(const struct slob *heap, const struct slob_page *sp, const void *p, size_t units) {
+    unsigned offset = (unsigned)((uintptr_t)p & (PAGE_BYTES - 1)), block = offset / SLOB_UNIT;
+    must_be_ours(heap, sp, p);
+    if (!slob_is_sized(sp)) {
+        fault_pointer("free with a size of a block that has a header", p);
     }
-    lock_drop(&heap->lock);
-    if (empty) {
-        page_put(empty);
+    if (offset % SLOB_UNIT) {
+        fault_pointer("free of a pointer inside an object", p);
+    }
+    const void *grid = grid_of(pointer_pfn(p), sp);
+    must_be_good(slob_page_judge_sized(sp, grid, block, units), "free with a wrong size", p);
+    return block;
+}
+
+static void small_free_sized(struct slob *heap, void *p, unsigned units) {
+    uintptr_t pfn = pointer_pfn(p);
+    lock_take(&heap->lock);
+    struct slob_page sp = slob_page_at(pfn);
+    unsigned block = sized_at(heap, &sp, p, units), from = list_of(&sp);
+    heap->used_units -= units;
+    heap->nsized--;
+    slob_page_give_sized(&sp, grid_of(pfn, &sp), block, units);
+    settle(heap, from, pfn, &sp, sp.nfree == SLOB_SIZED_END);
+}
+
+void slob_free_sized(struct slob *heap, void *p, size_t bytes) {
+    bool small = bytes < PAGE_BYTES;
+    if (lies_in_page(heap, p) != small || (!small && slob_large_pages(heap, p) < pages_of(bytes))) {
+        fault_pointer("free with a wrong size", p);
+    }
+    if (small) {
+        small_free_sized(heap, p, sized_units(bytes));
+    } else {
+        slob_large_free(heap, p);
     }
 }
 
@@ -360,7 +452,7 @@ void *slob_realloc(struct slob *heap, void *p, size_t bytes) {
     }
     void *to = slob_alloc(heap, bytes, 1, false);
     if (to) {
-        memcpy(to, p, min_size(usable, bytes));
+        slob_large_carry(heap, to, p, min_size(usable, bytes));
         slob_free(heap, p);
     }
     return to;

@@ -65,6 +65,16 @@ API void slabmalloc_slob_free(struct slabmalloc_slob *heap, void *p) {
     }
 }
 
+API void *slabmalloc_slob_alloc_sized(struct slabmalloc_slob *heap, size_t bytes) {
+    return or_no_memory(slob_alloc_sized(slob_from(heap), bytes));
+}
+
+API void slabmalloc_slob_free_sized(struct slabmalloc_slob *heap, void *p, size_t bytes) {
+    if (p) {
+        slob_free_sized(slob_from(heap), p, bytes);
+    }
+}
+
 API size_t slabmalloc_slob_size(struct slabmalloc_slob *heap, const void *p) {
     return p ? slob_usable(slob_from(heap), p) : 0;
 }

@@ -7,7 +7,7 @@
  * starts the zones. (The kernel does the same before its page allocator runs: memblock.)
  *
  *      .data          mapping
- *      [ page 0.. ]   [ page 0 | page 1 | ...                        | page 1023 | struct pages from 192 on ]
+ *      [ page 0.. ]   [ page 0 | page 1 | ...                        | page 1023 | struct pages from 160 on ]
  *
  * Lock: that of the process's SLOB heap, which alone uses it.
  */
@@ -18,7 +18,7 @@
 #include "pagemap.h"
 
 #define BOOT_PAGES ((size_t)1024)
-#define BOOT_PAGES_FIRST ((size_t)192) /* with their page structs in .data */
+#define BOOT_PAGES_FIRST ((size_t)160) /* with their page structs in .data */
 
 struct slob_boot {
     uintptr_t pfn; /* 0: not mapped yet, or refused; set once, before the first pointer into it leaves */

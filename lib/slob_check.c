@@ -17,10 +17,15 @@ static const char *check_page(const struct slob *heap, unsigned list, uintptr_t 
     if (sp->heap != heap->id || (sp->nfree ? sp->list : SLOB_FULL) != list) {
         return "a SLOB page is in a list it does not belong to";
     }
-    if (slob_page_empty(sp, heap->step)) {
+    bool sized = slob_is_sized(sp);
+    unsigned units = sized ? SLOB_SIZED_END : SLOB_END - slob_first(heap->step);
+    if (sp->nfree == units) {
         return "an empty SLOB page was not given back";
     }
-    sum->units += SLOB_END - slob_first(heap->step) - sp->nfree;
+    sum->units += units - sp->nfree;
+    if (sized) {
+        return slob_page_check_sized(sp, slob_grid(pfn_pointer(pfn), true));
+    }
     return slob_page_check(sp, pfn_pointer(pfn), heap->step, &sum->blocks);
 }
 
@@ -61,13 +66,13 @@ void slob_stats(struct slob *heap, struct slabmalloc_slob_stats *stats) {
     lock_take(&heap->lock);
     size_t npages = heap->npages[SLOB_FULL];
     for (unsigned list = 0; list < SLOB_LISTS; list++) {
-        stats->pages[list] = heap->npages[list];
-        npages += heap->npages[list];
+        stats->pages[list] = heap->npages[list] + heap->npages[SLOB_SIZED + list];
+        npages += stats->pages[list];
     }
     stats->full_pages = heap->npages[SLOB_FULL];
     stats->large_blocks = heap->nlarge;
     stats->large_bytes = heap->large_pages << PAGE_SHIFT;
-    stats->blocks = heap->nblocks - heap->nlarge;
+    stats->blocks = heap->nblocks - heap->nlarge + heap->nsized;
     stats->held_bytes = (npages << PAGE_SHIFT) + stats->large_bytes;
     stats->used_bytes = heap->used_units * SLOB_UNIT + stats->large_bytes;
     lock_drop(&heap->lock);

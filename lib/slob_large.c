@@ -201,6 +201,18 @@ void *slob_large_resize(struct slob *heap, void *p, size_t bytes) {
     return to;
 }
 
+void slob_large_carry(const struct slob *heap, void *to, void *from, size_t bytes) {
+    const size_t piece = PURGE_PAGES << PAGE_SHIFT;
+    bool gives = heap->boot && bytes >= 2 * piece && first_page(from)->state == PAGE_RUN;
+    for (size_t done = 0; done < bytes; done += piece) {
+        size_t n = min_size(bytes - done, piece);
+        memcpy((char *)to + done, (char *)from + done, n);
+        if (gives && n == piece) {
+            sys_advise((char *)from + done, piece, SYS_DONTNEED); /* refused: it stays until it is freed */
+        }
+    }
+}
+
 const char *slob_large_check(const struct slob *heap) {
     size_t npages = 0, n = 0;
     const struct slob_node *before = NULL;

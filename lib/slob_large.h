@@ -19,6 +19,10 @@ size_t slob_large_pages(struct slob *heap, const void *p);
 /* The block with room for BYTES, which are too many for a page, moved only by page tables; NULL: cannot. */
 void *slob_large_resize(struct slob *heap, void *p, size_t bytes);
 
+/* Copies the first BYTES at FROM, which is freed next, to TO. Malloc's heap gives long ones back piece by piece, so
+ * that no two whole copies are ever resident. */
+void slob_large_carry(const struct slob *heap, void *to, void *from, size_t bytes);
+
 /* Boot pages that were taken for it go back to the kernel; false: refused, they stay dirty. */
 bool slob_boot_return(uintptr_t pfn, size_t npages);
 

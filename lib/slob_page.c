@@ -6,7 +6,7 @@ struct head {
     uint16_t size, next;
 };
 _Static_assert(sizeof(struct head) == SLOB_HEAD, "a header is four bytes");
-_Static_assert(PAGE_BYTES / SLOB_UNIT <= SLOB_NONE, "units of a page fit into 14 bits");
+_Static_assert(SLOB_SIZED_END <= 0x1fff, "units of a page fit into 13 bits");
 
 /* The bits of a struct page, in the places of its order and state. */
 struct first_word {
@@ -90,6 +90,12 @@ void slob_page_init(struct slob_page *sp, void *base, unsigned step) {
     set_free(base, sp->head, sp->nfree, SLOB_NONE);
 }
 
+void slob_page_init_sized(struct slob_page *sp, void *base) {
+    sp->head = 0;
+    sp->nfree = sp->longest = SLOB_SIZED_END;
+    set_free(base, 0, SLOB_SIZED_END, SLOB_NONE);
+}
+
 static unsigned longest_free(const struct slob_page *sp, const void *base) {
     unsigned longest = 0;
     for (unsigned at = sp->head; at != SLOB_NONE; at = next_free(base, at)) {
@@ -99,7 +105,8 @@ static unsigned longest_free(const struct slob_page *sp, const void *base) {
     return longest;
 }
 
-/* Allocates UNITS of the free block AT, SKIP units into it; what is before and behind stays free. */
+/* Allocates UNITS of the free block AT, SKIP units into it; what is before and behind stays free. Of a sized block the
+ * header is payload, in which nothing is yet. */
 static void carve(struct slob_page *sp, void *base, unsigned before, unsigned at, unsigned skip, unsigned units) {
     unsigned size = head_of(base, at)->size, next = next_free(base, at), rest = size - skip - units;
     if (rest) {
@@ -154,12 +161,28 @@ enum slob_verdict slob_page_judge(const struct slob_page *sp, const void *base, 
     return head.size & ALLOCATED && units && head.next == end && end <= most ? SLOB_GOOD : SLOB_NO_BLOCK;
 }
 
+enum slob_verdict slob_page_judge_sized(const struct slob_page *sp, const void *base, unsigned block, size_t units) {
+    if (block >= SLOB_SIZED_END || units > SLOB_SIZED_END - block) {
+        return SLOB_NO_BLOCK;
+    }
+    unsigned before = free_before(sp, base, block);
+    unsigned after = before == SLOB_NONE ? sp->head : next_free(base, before);
+    if (after == block || (before != SLOB_NONE && before + head_of(base, before)->size > block)) {
+        return SLOB_FREE_ALREADY;
+    }
+    return after == SLOB_NONE || block + units <= after ? SLOB_GOOD : SLOB_NO_BLOCK;
+}
+
 unsigned slob_block_units(const void *base, unsigned block) {
     return head_of(base, block)->size & ~ALLOCATED;
 }
 
 void slob_page_give(struct slob_page *sp, void *base, unsigned block) {
-    unsigned units = slob_block_units(base, block), before = free_before(sp, base, block);
+    slob_page_give_sized(sp, base, block, slob_block_units(base, block));
+}
+
+void slob_page_give_sized(struct slob_page *sp, void *base, unsigned block, unsigned units) {
+    unsigned before = free_before(sp, base, block);
     unsigned after = before == SLOB_NONE ? sp->head : next_free(base, before);
     sp->nfree += units;
     if (after == block + units) {
@@ -228,6 +251,23 @@ const char *slob_page_check(const struct slob_page *sp, const void *base, unsign
     }
     if (free_next != SLOB_NONE) {
         return "a list of free SLOB blocks leads out of its page";
+    }
+    return nfree == sp->nfree && longest == sp->longest ? NULL : "a SLOB page's free units differ from its sum";
+}
+
+const char *slob_page_check_sized(const struct slob_page *sp, const void *base) {
+    unsigned nfree = 0, longest = 0, end = 0;
+    for (unsigned at = sp->head; at != SLOB_NONE; at = next_free(base, at)) {
+        unsigned units = head_of(base, at)->size;
+        if (!units || at + units > SLOB_SIZED_END || at < end) {
+            return "a free SLOB block does not end in its page";
+        }
+        if (at == end && end) {
+            return "two free SLOB blocks touch";
+        }
+        nfree += units;
+        longest = units > longest ? units : longest;
+        end = at + units;
     }
     return nfree == sp->nfree && longest == sp->longest ? NULL : "a SLOB page's free units differ from its sum";
 }

@@ -15,6 +15,10 @@
  * Free blocks of a page are linked in the order of their addresses, and two of them never touch. What the heap knows
  * of a page without looking into it (slob_page) lies in its struct page.
  *
+ * A page of *sized* blocks has headers in its free blocks only: who frees says how long the block is. Its blocks begin
+ * at byte 8k, where their payload does, so its grid begins four bytes before the page (slob_grid), and all 512 units
+ * are blocks. Functions that take a BASE take slob_grid's.
+ *
  * No lock: the heap's covers its pages.
  */
 #ifndef SLABMALLOC_SLOB_PAGE_H
@@ -25,8 +29,9 @@
 
 #define SLOB_UNIT 8
 #define SLOB_HEAD 4
-#define SLOB_END (PAGE_BYTES / SLOB_UNIT - 1) /* the unit behind the last block */
-#define SLOB_NONE 0x3fffu                     /* no block */
+#define SLOB_END (PAGE_BYTES / SLOB_UNIT - 1)   /* the unit behind the last block */
+#define SLOB_SIZED_END (PAGE_BYTES / SLOB_UNIT) /* the same of a page of sized blocks */
+#define SLOB_NONE 0x3fffu                       /* no block */
 
 struct slob_page {
     uintptr_t next, prev; /* pfn of the neighbours in a list of the heap */
@@ -57,8 +62,14 @@ static inline char *slob_payload(void *base, unsigned block) {
     return (char *)base + (size_t)(block + 1) * SLOB_UNIT;
 }
 
+/* Where block 0 of the page at BASE would have begun, less four bytes. */
+static inline void *slob_grid(void *base, bool sized) {
+    return (void *)((uintptr_t)base - (sized ? SLOB_HEAD : 0));
+}
+
 /* All of the page is one free block. */
 void slob_page_init(struct slob_page *sp, void *base, unsigned step);
+void slob_page_init_sized(struct slob_page *sp, void *base);
 
 static inline bool slob_page_empty(const struct slob_page *sp, unsigned step) {
     return sp->nfree == SLOB_END - slob_first(step);
@@ -72,16 +83,23 @@ enum slob_verdict { SLOB_GOOD, SLOB_FREE_ALREADY, SLOB_NO_BLOCK };
 /* Is BLOCK, any number, an allocated block of the page? */
 enum slob_verdict slob_page_judge(const struct slob_page *sp, const void *base, unsigned block);
 
+/* Is BLOCK, any number, of UNITS, any number but 0, an allocated block of a page of sized ones, or a part of such? */
+enum slob_verdict slob_page_judge_sized(const struct slob_page *sp, const void *base, unsigned block, size_t units);
+
 /* Units of an allocated block. */
 unsigned slob_block_units(const void *base, unsigned block);
 
 /* Frees an allocated block. */
 void slob_page_give(struct slob_page *sp, void *base, unsigned block);
+void slob_page_give_sized(struct slob_page *sp, void *base, unsigned block, unsigned units);
 
 /* Makes an allocated block UNITS long where it is; false: what follows is not free, nothing changed. */
 bool slob_page_resize(struct slob_page *sp, void *base, unsigned block, unsigned units);
 
 /* Names the first broken rule, else NULL. Adds the number of allocated blocks to *NBLOCKS. */
 const char *slob_page_check(const struct slob_page *sp, const void *base, unsigned step, size_t *nblocks);
+
+/* The same of a page of sized blocks, whose allocated ones cannot be told apart. */
+const char *slob_page_check_sized(const struct slob_page *sp, const void *base);
 
 #endif

@@ -44,6 +44,7 @@ unit_tests = \
 	test/unit/test_sizeclass \
 	test/unit/test_slab \
 	test/unit/test_slob \
+	test/unit/test_slob_sized \
 	test/unit/test_stats \
 	test/unit/test_steal \
 	test/unit/test_stress \
@@ -243,6 +244,7 @@ test_unit_test_run_LDADD = $(UNIT_LIBS)
 test_unit_test_sizeclass_LDADD = $(UNIT_LIBS)
 test_unit_test_slab_LDADD = $(UNIT_LIBS)
 test_unit_test_slob_LDADD = $(UNIT_LIBS)
+test_unit_test_slob_sized_LDADD = $(UNIT_LIBS)
 test_unit_test_stats_LDADD = $(UNIT_LIBS)
 test_unit_test_steal_LDADD = $(UNIT_LIBS)
 test_unit_test_stress_LDADD = $(UNIT_LIBS)

@@ -2,8 +2,9 @@
  * slob.h: explicit heaps for small footprints, the kernel's SLOB.
  *
  * A heap keeps small blocks in pages of its own by three lists (less than 256 bytes, less than 1 KiB, less than a
- * page), takes the first free block that fits, and merges free neighbours; each block has a header of four bytes. A
- * page is given back as soon as nothing in it is allocated. Blocks that do not fit into a page are page runs.
+ * page), takes the first free block that fits, and merges free neighbours; each block has a header of four bytes, but
+ * for sized ones (slabmalloc_slob_alloc_sized), which are in pages of their own. A page is given back as soon as
+ * nothing in it is allocated. Blocks that do not fit into a page are page runs.
  *
  * Choose it where resident memory counts and speed does not: one lock serves a whole heap, and an allocation may look
  * at several pages. SLABMALLOC_CONF=heap:slob makes malloc itself such a heap.
@@ -54,6 +55,16 @@ void *slabmalloc_slob_realloc(struct slabmalloc_slob *heap, void *p, size_t byte
  * its header shows it.
  */
 void slabmalloc_slob_free(struct slabmalloc_slob *heap, void *p);
+
+/*
+ * Sized blocks: as slabmalloc_slob_alloc and slabmalloc_slob_free for callers that know the size of what they free, as
+ * the kernel's object caches do. Blocks of less than a page have no header then: BYTES are rounded up to a multiple
+ * of 8, and that is all. BYTES must be the same in both calls. A wrong size, or freeing twice, ends the process where
+ * it collides with free memory or the page's end, else it is not noticed. A sized block cannot be given to
+ * slabmalloc_slob_free, _realloc or _size, nor others to _free_sized: the process ends. errno is kept by freeing.
+ */
+void *slabmalloc_slob_alloc_sized(struct slabmalloc_slob *heap, size_t bytes);
+void slabmalloc_slob_free_sized(struct slabmalloc_slob *heap, void *p, size_t bytes);
 
 /* Bytes that may be used at P, at least as many as asked for; 0 for NULL. */
 size_t slabmalloc_slob_size(struct slabmalloc_slob *heap, const void *p);

@@ -15,6 +15,19 @@ END
 $CC -o "$tmp/usable" "$tmp/usable.c" || exit 99
 check "malloc is a SLOB heap" [ "$(preloaded "$tmp/usable")" = 12 ]
 
+# What every process writes to at its start is one page, boot pages' page structs included.
+written_at_start_is_one_page() {
+	readelf -SW "$SLABMALLOC_LIB" | sed 's/\[ */[/' | awk '$2 == ".data" { from = "0x" $4 }
+		$2 == ".data" || $2 == "slabmalloc_exposed" { to = "0x" $4; bytes = "0x" $6 }
+		END { print from, to, bytes }' >"$tmp/sections"
+	read -r from to bytes <"$tmp/sections" && [ $((from / 4096)) -eq $(((to + bytes - 1) / 4096)) ]
+}
+if [ -n "${SLABMALLOC_SANITIZE:-}" ] || grep -q __gcov_ "$SLABMALLOC_LIB" || ! command -v readelf >/dev/null; then
+	skip "initialized data is one page" "instrumented, or no readelf"
+else
+	check "initialized data is one page" written_at_start_is_one_page
+fi
+
 mkdir -p "$tmp/tree"
 for i in $(seq 60); do
 	mkdir -p "$tmp/tree/directory $i"

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -58,6 +59,14 @@
 #else
 #define FORK_MAY_MEET_A_THREADS_START 1
 #endif
+
+/* Called by each of NTHREADS threads before the first of them forks. */
+static inline void meet_before_fork(_Atomic unsigned *there, unsigned nthreads) {
+    ++*there;
+    while (!FORK_MAY_MEET_A_THREADS_START && *there < nthreads) {
+        sched_yield();
+    }
+}
 
 /* ThreadSanitizer knows the parent's threads in a fork child, and takes a new thread there for one of them. */
 #ifdef __SANITIZE_THREAD__

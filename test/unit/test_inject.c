@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #endif
 #include "inject_pages.h"
+#include "inject_slob.h"
 
 static const struct workload workloads[] = {
     {"small_objects", small_objects, false},
@@ -30,6 +31,7 @@ static const struct workload workloads[] = {
     {"forked_children", forked_children, false},
     {"messages", messages, false},
     {"object_caches", object_caches, false},
+    {"slob_heaps", slob_heaps, false},
     {"first_calls", first_calls, true},
     {"two_numa_nodes", two_numa_nodes, true},
 };
@@ -120,6 +122,7 @@ WALK(hugetlb_memory)
 WALK(forked_children)
 WALK(messages)
 WALK(object_caches)
+WALK(slob_heaps)
 WALK(first_calls)
 WALK(two_numa_nodes)
 

@@ -310,8 +310,13 @@ Test(kmem_stress, a_child_has_the_caches_of_its_parent) {
     things_destroy(cache, &books);
 }
 
+#define TRADERS 3
+
+static _Atomic unsigned traders;
+
 static void *keep_trading(void *arg) {
     struct rng rng = {(uintptr_t)arg};
+    meet_before_fork(&traders, TRADERS + 1);
     while (!atomic_load(&stop)) {
         trade(&rng);
     }
@@ -355,11 +360,12 @@ static void child_of_busy_parent(void *arg) {
 
 Test(kmem_stress, children_of_busy_parents_use_the_caches) {
     SKIP_UNDER_TSAN("a child of a process with threads");
-    pthread_t thread[3];
+    pthread_t thread[TRADERS];
     cache = things_create("busy", 100, 0, &books);
     for (uintptr_t i = 0; i < COUNT_OF(thread); i++) {
         MUST(!pthread_create(&thread[i], NULL, keep_trading, (void *)(i + 1)));
     }
+    meet_before_fork(&traders, TRADERS + 1);
     for (unsigned i = 0; i < rounds(60); i++) {
         child_must_end_well(child_of_busy_parent, NULL);
     }

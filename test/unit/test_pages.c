@@ -586,7 +586,9 @@ Test(pages, a_child_goes_on_with_its_parents_blocks) {
 static _Atomic bool stop;
 
 static void churn_until_told(unsigned index) {
+    static _Atomic unsigned there;
     struct rng rng = {index};
+    meet_before_fork(&there, 3);
     while (index && !stop) {
         struct held *b = &blocks[index][rng_below(&rng, HELD)];
         if (b->p) {

@@ -1,9 +1,11 @@
 /* SLOB heaps: blocks in a page, three lists, next fit, coalescing, large blocks, boot pages, threads, fork, misuse. */
 #include "heap.h"
+#include "lock_wait.h"
 #include "pagemap.h"
 #include "slabmalloc/slob.h"
 #include "slob.h"
 #include "slob_boot.h"
+#include "slob_large.h"
 #include "slob_page.h"
 #include "support.h"
 
@@ -149,7 +151,8 @@ Test(slob_page, survives_being_stored_in_a_struct_page) {
                            .longest = SLOB_END};
     slob_page_store(&page, &in);
     struct slob_page out = slob_page_load(&page);
-    MUST(!memcmp(&in, &out, sizeof in));
+    MUST(in.next == out.next && in.prev == out.prev && in.list == out.list && in.heap == out.heap);
+    MUST(in.head == out.head && in.nfree == out.nfree && in.longest == out.longest);
     MUST(page_peek(&page).state == PAGE_SLOB);
     MUST(slob_page_hint(&page).next == in.next && slob_page_hint(&page).longest == in.longest);
 }
@@ -479,6 +482,29 @@ Test(slob_boot, malloc_s_heap_starts_in_boot_pages_and_goes_on_in_zones) {
     MUST(totals(heap).held_bytes == 0);
 }
 
+Test(slob_boot, a_long_block_is_given_back_while_it_is_copied) {
+    slob_start_process();
+    struct slob *heap = slob_of_process();
+    char *from = take(heap, MIB), *to = take(heap, MIB);
+    MUST(slob_boot_has(page_of(from)));
+    pattern_fill(from, MIB, 3);
+    slob_large_carry(heap, to, from, MIB - 5000);
+    MUST(pattern_holds(to, MIB - 5000, 3));
+    MUST(all_bytes_are(from, MIB - 64 * KIB, 0) && from[MIB - 1] != 0);
+    pattern_fill(from, MIB, 4);
+    char *moved = slob_realloc(heap, from, 3 * MIB / 2); /* TO is in the way */
+    MUST(moved != from && pattern_holds(moved, MIB, 4) && pattern_holds(to, MIB - 5000, 3));
+    slob_free(heap, moved);
+    slob_free(heap, to);
+    must_be_sound(heap);
+    heap = slob_create(1);
+    from = take(heap, MIB), to = take(heap, MIB);
+    pattern_fill(from, MIB, 5);
+    slob_large_carry(heap, to, from, MIB);
+    MUST(pattern_holds(to, MIB, 5) && pattern_holds(from, MIB, 5)); /* speed counts more in a heap of its own */
+    slob_destroy(heap);
+}
+
 Test(slob_boot, malloc_s_heap_matches_a_shadow) {
     slob_start_process();
     shadow_run(slob_of_process(), 99, rounds(30000 / SUPPORT_SLOWDOWN));
@@ -502,9 +528,49 @@ Test(slob, threads_share_a_heap) {
     slob_destroy(shared);
 }
 
+static void fork_once(void) {
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (!pid) {
+        _exit(0);
+    }
+    int status;
+    MUST(waitpid(pid, &status, 0) == pid);
+}
+
+static struct lock *visited[8];
+static size_t nvisited;
+
+static void note_lock(struct lock *lock) {
+    MUST(nvisited < COUNT_OF(visited));
+    visited[nvisited++] = lock;
+}
+
+/* Else a child could find what the lock covers in mid-step, and the lock held by a thread it does not have. */
+Test(slob, fork_waits_for_every_lock_that_another_thread_holds) {
+    struct slob *a = slob_create(1), *b = slob_create(2);
+    MUST(waits_for(&a->lock, fork_once));
+    MUST(waits_for(&b->lock, fork_once));
+    MUST(waits_for(&slob_of_process()->lock, fork_once));
+    slob_each_lock(note_lock);
+    MUST(nvisited == 4); /* and that of the list of heaps */
+    for (size_t i = 0; i < nvisited; i++) {
+        MUST(waits_for(visited[i], fork_once));
+    }
+    slob_destroy(a); /* not the first of the list */
+    nvisited = 0;
+    slob_each_lock(note_lock);
+    MUST(nvisited == 3 && visited[2] == &b->lock);
+    slob_destroy(b);
+}
+
+#define HANG_SECONDS (60 * SUPPORT_SLOWDOWN)
+
 static _Atomic bool stop;
 
 static void churn_until_stopped(unsigned index) {
+    static _Atomic unsigned there;
+    meet_before_fork(&there, 3);
     if (index) {
         for (uint64_t seed = index; !stop; seed += 16) {
             shadow_run(shared, seed, 300);
@@ -516,6 +582,7 @@ static void churn_until_stopped(unsigned index) {
         pid_t pid = fork();
         MUST(pid >= 0);
         if (!pid) {
+            alarm(HANG_SECONDS); /* a lock that nobody drops */
             must_be_sound(shared);
             shadow_run(shared, i, 200);
             slob_destroy(slob_create(2));
