@@ -52,14 +52,24 @@ static struct page_request request_of(unsigned flags, size_t npages, unsigned or
     };
 }
 
+/* The set of zones that callers call NODE; one that never exists: none. */
+static unsigned set_of(int node) {
+    return node >= 0 && node < NODES_MAX ? (unsigned)node : NODE_SETS;
+}
+
+/* What callers call a zone's node. */
+static int name_of(unsigned node) {
+    return node < NODES_MAX ? (int)node : SLABMALLOC_ANY_NODE;
+}
+
 /* NODE, or that of OWNER for any node. */
 static bool choose_node(struct page_request *request, const struct owner *owner, int node) {
     if (node == SLABMALLOC_ANY_NODE) {
         request->node = owner ? owner->node : zone_first_node();
         return true;
     }
-    request->node = (unsigned)node;
-    return zone_find((unsigned)node, ZONE_NORMAL);
+    request->node = set_of(node);
+    return zone_find(request->node, ZONE_NORMAL);
 }
 
 /* Where the kernel refuses, caches are emptied for a second try. */
@@ -131,8 +141,8 @@ API void *slabmalloc_alloc_pages_exact(unsigned flags, size_t bytes) {
 }
 
 static struct zone *zone_named(struct slabmalloc_zone name) {
-    bool good = name.node >= 0 && (unsigned)name.kind < ZONE_KINDS;
-    return good ? zone_find((unsigned)name.node, (enum zone_kind)name.kind) : NULL;
+    unsigned node = name.node == SLABMALLOC_ANY_NODE ? NODE_ANY : set_of(name.node);
+    return (unsigned)name.kind < ZONE_KINDS ? zone_find(node, (enum zone_kind)name.kind) : NULL;
 }
 
 /* The zones of the list; false: one of them does not exist. */
@@ -226,7 +236,7 @@ API int slabmalloc_page_info(const void *p, struct slabmalloc_page_info *info, s
         all.fresh = place.fresh;
     }
     if (place.zone) {
-        all.node = (int)place.zone->node;
+        all.node = name_of(place.zone->node);
         all.kind = (enum slabmalloc_zone_kind)place.zone->kind;
     }
     memcpy(info, &all, min_size(info_bytes, sizeof all));
@@ -320,12 +330,36 @@ API int slabmalloc_zone_info(struct slabmalloc_zone name, struct slabmalloc_zone
 API size_t slabmalloc_zones(struct slabmalloc_zone *zones, size_t max) {
     size_t n = 0;
     heap_enter();
-    for (unsigned node = 0; node < NODES_MAX; node++) {
+    for (unsigned node = 0; node < NODE_SETS; node++) {
         for (unsigned kind = 0; kind < ZONE_KINDS && zone_find(node, kind); kind++, n++) {
             if (n < max) {
-                zones[n] = (struct slabmalloc_zone){(int)node, (enum slabmalloc_zone_kind)kind};
+                zones[n] = (struct slabmalloc_zone){name_of(node), (enum slabmalloc_zone_kind)kind};
             }
         }
     }
     return n;
+}
+
+static void add_numa(struct slabmalloc_numa_stats *sum, struct zone *zone) {
+    lock_take(&zone->lock);
+    sum->hit += zone->numa.hit;
+    sum->miss += zone->numa.miss;
+    sum->foreign += zone->numa.foreign;
+    sum->interleave += zone->numa.interleave;
+    sum->local += zone->numa.local;
+    sum->other += zone->numa.other;
+    lock_drop(&zone->lock);
+}
+
+API int slabmalloc_numa_stats(int node, struct slabmalloc_numa_stats *stats, size_t stats_bytes) {
+    struct slabmalloc_numa_stats sum = {0};
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        struct zone *zone = zone_asked((struct slabmalloc_zone){node, (enum slabmalloc_zone_kind)kind});
+        if (!zone) {
+            return -1;
+        }
+        add_numa(&sum, zone);
+    }
+    memcpy(stats, &sum, min_size(stats_bytes, sizeof sum));
+    return 0;
 }

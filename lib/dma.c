@@ -2,9 +2,8 @@
 
 #include <errno.h>
 
+#include "numa.h"
 #include "sys.h"
-
-#define NODES_MAX 64
 
 /* Small buffers on ordinary pages share regions of this size, if RLIMIT_MEMLOCK lets them. */
 #define SHARED_REGION_BYTES ((size_t)256 << 10)
@@ -102,7 +101,8 @@ static bool bad_power(size_t n) {
 }
 
 static bool is_node(int node) {
-    return node == SLABMALLOC_DMA_ANY_NODE || (node >= 0 && node < NODES_MAX && sys_nodes() >> node & 1);
+    uint64_t nodes = sys_nodes();
+    return node == SLABMALLOC_DMA_ANY_NODE || (node >= 0 && node < NODES_MAX && (nodes ? nodes : 1) >> node & 1);
 }
 
 static int wish_of(size_t bytes, const struct slabmalloc_dma_spec *spec, struct wish *wish) {

@@ -26,6 +26,9 @@
 /* Looks that must find the thread on another node before it moves there. */
 #define AWAY_MAX 4
 
+/* Between two questions which nodes there are. */
+#define NODES_MS 500
+
 enum heap_state { HEAP_RAW, HEAP_READY };
 static _Atomic int heap_state WRITTEN_AT_START;
 static struct lock heap_start_lock WRITTEN_AT_START;
@@ -76,8 +79,7 @@ __attribute__((constructor(101))) static void heap_start(void) {
     report_exit_init();
 }
 
-static void heap_decay(struct owner *owner) {
-    uint64_t now = sys_now_ms();
+static void heap_decay(struct owner *owner, uint64_t now) {
     if (options.decay_ms < 0 || now < owner->decayed_at + (uint64_t)options.decay_ms || background_runs(now)) {
         return;
     }
@@ -94,9 +96,20 @@ static void heap_consider_background(const struct owner *owner) {
     background_consider(thorough ? reclaim_sparse_pages() : counter_read(&owner->sparse_pages));
 }
 
+/* What the process may use changes rarely: a cpuset, memory that is plugged in. The kernel moves pages then, or later
+ * leaves them where they do not belong any more: what is free begins anew. */
+static void heap_refresh_nodes(struct owner *owner, uint64_t now) {
+    if (now >= owner->nodes_at + NODES_MS) {
+        owner->nodes_at = now;
+        if (unlikely(zone_refresh_nodes())) {
+            heap_trim();
+        }
+    }
+}
+
 static struct owner *heap_check_node(struct owner *owner) {
-    unsigned node = sys_node();
-    owner->away = node == owner->node || node >= NODES_MAX ? 0 : owner->away + 1;
+    unsigned node = numa_home();
+    owner->away = node == owner->node ? 0 : owner->away + 1;
     if (owner->away < AWAY_MAX) {
         return owner;
     }
@@ -109,7 +122,9 @@ static struct owner *heap_tick(struct owner *owner) {
     if (likely(++owner->slow_calls % TICK_CALLS)) {
         return owner;
     }
-    heap_decay(owner);
+    uint64_t now = sys_now_ms();
+    heap_decay(owner, now);
+    heap_refresh_nodes(owner, now);
     heap_consider_background(owner);
     return zone_node_count() > 1 ? heap_check_node(owner) : owner;
 }

@@ -10,7 +10,7 @@
 /* Made with the first cache, so that programs without caches have no page of it. */
 struct kmem_tables {
     _Atomic(struct kmem_class *) by_class[KMEM_CLASSES]; /* first: reports from outside find it there */
-    _Atomic uint32_t partial[NODES_MAX][KMEM_CLASSES / 32];
+    _Atomic uint32_t partial[NODE_SETS][KMEM_CLASSES / 32];
 };
 
 static struct {

@@ -38,6 +38,7 @@ libslabcore_la_SOURCES = \
 	lib/magazine.c lib/magazine.h \
 	lib/mapping.c lib/mapping.h \
 	lib/meta.c lib/meta.h \
+	lib/numa.c lib/numa.h \
 	lib/options.c lib/options.h \
 	lib/owner.c lib/owner.h lib/owner_entry.c \
 	lib/page.c lib/page.h \

@@ -36,6 +36,7 @@ struct extent {
     size_t npages;     /* 0: free slot */
     uint64_t freed_at; /* ms */
     enum backing backing;
+    unsigned node; /* home of the thread that got it, whose node its pages are most likely on */
 };
 
 static struct {
@@ -63,7 +64,7 @@ static void live_count(ptrdiff_t npages, ptrdiff_t count) {
 static void *mapping_mark(struct extent extent) {
     struct page *page = pagemap_page(extent.pfn);
     page_mark(page, PAGE_MAPPING, extent.npages);
-    page->extra = extent.backing;
+    page->extra = (extent.node << 2 | (unsigned)extent.backing) & 0xffff;
     pagemap_set_tag(extent.pfn, TAG_MAPPING);
     return pfn_pointer(extent.pfn);
 }
@@ -71,7 +72,8 @@ static void *mapping_mark(struct extent extent) {
 static struct extent mapping_extent(const void *p) {
     const struct page *page = pagemap_page(pointer_pfn(p));
     ASSERT(page->state == PAGE_MAPPING);
-    return (struct extent){.pfn = pointer_pfn(p), .npages = page->link, .backing = page->extra};
+    return (struct extent){
+        .pfn = pointer_pfn(p), .npages = page->link, .backing = page->extra & 3, .node = page->extra >> 2};
 }
 
 static void mapping_unmark(const void *p) {
@@ -82,11 +84,11 @@ size_t mapping_npages(const void *p) {
     return mapping_extent(p).npages;
 }
 
-/* The smallest extent of at least NPAGES that starts at ALIGN, else the largest one. With the lock. */
-static struct extent *cache_find(size_t npages, size_t align) {
+/* Of NODE's, the smallest extent of at least NPAGES that starts at ALIGN, else the largest one. With the lock. */
+static struct extent *cache_find(size_t npages, size_t align, unsigned node) {
     struct extent *fit = NULL, *largest = NULL;
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || e->backing == BACKING_POOL || (e->pfn << PAGE_SHIFT) & (align - 1)) {
+        if (!e->npages || e->node != node || e->backing == BACKING_POOL || (e->pfn << PAGE_SHIFT) & (align - 1)) {
             continue;
         }
         if (e->npages >= npages && (!fit || e->npages < fit->npages)) {
@@ -109,11 +111,12 @@ static struct extent cut_head(struct extent *e, size_t npages) {
     return head;
 }
 
-/* Takes an extent out for a request of NPAGES: the head of a large enough one, or, if SMALLER, all of a smaller one. */
-static struct extent cache_take(size_t npages, size_t align, bool smaller) {
+/* Takes an extent of NODE's out for a request of NPAGES: the head of a large enough one, or, if SMALLER, all of a
+ * smaller one. */
+static struct extent cache_take(size_t npages, size_t align, unsigned node, bool smaller) {
     struct extent taken = {0};
     lock_take(&cache.lock);
-    struct extent *e = cache_find(npages, align);
+    struct extent *e = cache_find(npages, align, node);
     if (e && (smaller || e->npages >= npages)) {
         taken = cut_head(e, e->npages >= npages + SPLIT_LEAST_PAGES ? npages : e->npages);
     }
@@ -128,7 +131,7 @@ static bool cache_take_next(struct extent extent, size_t npages) {
     lock_take(&cache.lock);
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS && !done; e++) {
         done = e->npages >= more && e->pfn == extent.pfn + extent.npages && e->backing == extent.backing &&
-               e->backing != BACKING_POOL;
+               e->backing != BACKING_POOL && e->node == extent.node;
         if (done) {
             cut_head(e, more);
         }
@@ -140,7 +143,7 @@ static bool cache_take_next(struct extent extent, size_t npages) {
 /* Merges EXTENT with neighbours in the cache. With the lock. */
 static struct extent absorb_neighbours(struct extent extent) {
     for (struct extent *e = cache.slot; e < cache.slot + CACHE_SLOTS; e++) {
-        if (!e->npages || e->backing != extent.backing) {
+        if (!e->npages || e->backing != extent.backing || e->node != extent.node) {
             continue;
         }
         bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
@@ -314,14 +317,14 @@ static size_t pool_align(size_t bytes, size_t align) {
     return bytes >= page ? max_size(align, page) : align;
 }
 
-static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
+static struct extent extent_fresh(size_t npages, size_t align, bool zero, unsigned node) {
     size_t bytes = npages << PAGE_SHIFT;
     char *p = region_map_aligned(bytes, pool_align(bytes, align));
     if (!p) {
         return (struct extent){0};
     }
     zone_shed(npages);
-    struct extent extent = {.pfn = pointer_pfn(p), .npages = npages};
+    struct extent extent = {.pfn = pointer_pfn(p), .npages = npages, .node = node};
     size_t npool = lay_pool(extent);
     if (npool == SIZE_MAX) {
         return (struct extent){0};
@@ -331,6 +334,7 @@ static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
     if (npool < npages) {
         size_t laid = npool << PAGE_SHIFT;
         sys_advise(p + laid, bytes - laid, huge ? SYS_HUGEPAGE : SYS_NOHUGEPAGE);
+        numa_place_mapping(p + laid, bytes - laid);
     }
     extent.backing = npool ? BACKING_POOL : huge ? BACKING_THP : BACKING_SMALL;
     return extent;
@@ -338,8 +342,9 @@ static struct extent extent_fresh(size_t npages, size_t align, bool zero) {
 
 void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     size_t npages = pages_of(bytes);
+    unsigned node = numa_home();
     align = max_size(align, BLOCK_BYTES);
-    struct extent extent = cache_take(npages, align, true);
+    struct extent extent = cache_take(npages, align, node, true);
     size_t dirty = min_size(extent.npages, npages);
     if (extent.npages && extent.npages < npages) {
         struct extent grown = align == BLOCK_BYTES ? extent_grow(extent, npages) : (struct extent){0};
@@ -350,7 +355,7 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     }
     if (!extent.npages) {
         dirty = 0;
-        extent = extent_fresh(npages, align, zero);
+        extent = extent_fresh(npages, align, zero, node);
     }
     if (!extent.npages) {
         return NULL;
@@ -404,7 +409,8 @@ static void *grow_from_cache(void *p, struct extent extent, size_t npages) {
         extent.npages = npages;
         return mapping_mark(extent);
     }
-    struct extent to = npages <= COPY_MAX_PAGES ? cache_take(npages, BLOCK_BYTES, false) : (struct extent){0};
+    struct extent to =
+        npages <= COPY_MAX_PAGES ? cache_take(npages, BLOCK_BYTES, numa_home(), false) : (struct extent){0};
     if (!to.npages) {
         return NULL;
     }

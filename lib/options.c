@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "numa.h"
 #include "report_kind.h"
 
 struct options options = {
@@ -16,6 +17,7 @@ struct options options = {
     .background = true,
     .magazine_max = (size_t)32 << 10,
     .map_cache = (size_t)16 << 20,
+    .numa = NUMA_LOCAL,
 };
 
 struct span {
@@ -112,6 +114,28 @@ static bool parse_ms(struct span value, void *field) {
     return true;
 }
 
+/* FIELD is not used: this key has two. */
+static bool parse_numa(struct span value, void *field) {
+    static const char *const word[] = {[NUMA_LOCAL] = "local", [NUMA_INTERLEAVE] = "interleave", [NUMA_OFF] = "off"};
+    static const char node[] = "node=";
+    const size_t length = sizeof node - 1;
+    uint64_t n;
+    (void)field;
+    for (unsigned i = 0; i < sizeof word / sizeof *word; i++) {
+        if (span_is(value, word[i])) {
+            options.numa = (enum numa_policy)i;
+            return true;
+        }
+    }
+    if (value.length <= length || memcmp(value.text, node, length) != 0 ||
+        !parse_number((struct span){value.text + length, value.length - length}, &n) || n >= NODES_MAX) {
+        return false;
+    }
+    options.numa = NUMA_NODE;
+    options.numa_node = (unsigned)n;
+    return true;
+}
+
 /* A small footprint is what SLOB is for: keys that come after this one may say otherwise. */
 static bool parse_heap(struct span value, void *field) {
     bool slob = span_is(value, "slob");
@@ -170,6 +194,7 @@ static const struct option {
     {"magazine_max", parse_bytes, &options.magazine_max},
     {"map_cache", parse_bytes, &options.map_cache},
     {"background", parse_onoff, &options.background},
+    {"numa", parse_numa, NULL},
     {"heap", parse_heap, &options.slob},
     {"report_exit", parse_reports, &options.report_exit},
     {"report_file", parse_file, options.report_file},

@@ -18,6 +18,10 @@
  *                                            threads, raise it for few threads with large batches
  *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or half of the live ones
  *                                            if that is more)
+ *   numa            local|          local    with several nodes (numa.h). local: each thread's memory on its node;
+ *                   interleave|              interleave: all of it spread over the nodes, for data that all threads read;
+ *                   off|node=N               off: left to the kernel; node=N: all from node N, or the nearest that can be
+ *                                            used
  *   heap            slab|slob       slab     slob: malloc is one SLOB heap, for programs whose footprint matters more
  *                                            than their speed; also says hugepages:off,map_cache:0
  *   report_exit     slab+buddy+     none     which reports to write at exit: some of slab, buddy, pagetype, zone, json,
@@ -33,6 +37,8 @@
 
 #include "base.h"
 
+enum numa_policy { NUMA_LOCAL, NUMA_INTERLEAVE, NUMA_OFF, NUMA_NODE };
+
 #define REPORT_FILE_MAX 256
 
 struct options {
@@ -43,6 +49,8 @@ struct options {
     bool background;
     size_t magazine_max;
     size_t map_cache;
+    enum numa_policy numa;
+    unsigned numa_node;                /* of NUMA_NODE */
     bool slob;                         /* heap:slob */
     unsigned report_exit;              /* bit: enum report_kind */
     char report_file[REPORT_FILE_MAX]; /* "": standard error */

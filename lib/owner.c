@@ -40,7 +40,7 @@ static struct depot {
     struct lock lock;
     struct owner *idle;
     _Atomic uint32_t partial[(CLASS_COUNT + 31) / 32]; /* bit: an idle owner may have free objects of the class */
-} depots[NODES_MAX];
+} depots[NODE_SETS];
 
 static _Atomic uint32_t *partial_word(unsigned node, unsigned class) {
     return kmem_is_class(class) ? kmem_partial_word(node, class) : &depots[node].partial[class / 32];
@@ -74,11 +74,6 @@ struct owner *owner_by_id(uint32_t id) {
 
 struct owner *owner_of_tag(uint32_t tag) {
     return owner_by_id(tag >> TAG_CLASS_BITS);
-}
-
-static unsigned this_node(void) {
-    unsigned node = zone_node_count() > 1 ? sys_node() : 0;
-    return node < NODES_MAX ? node : 0;
 }
 
 static struct lock *lock_of(uint32_t id) {
@@ -245,7 +240,7 @@ struct owner *owner_get(void) {
     if (likely(owner != NULL) || thread_phase == THREAD_GONE) {
         return owner;
     }
-    owner = owner_adopt(this_node());
+    owner = owner_adopt(numa_home());
     if (!owner) {
         return NULL;
     }
@@ -263,7 +258,7 @@ struct owner *owner_get(void) {
 }
 
 struct owner *owner_borrow(void) {
-    return owner_adopt(this_node());
+    return owner_adopt(numa_home());
 }
 
 void owner_return(struct owner *owner) {
@@ -489,7 +484,7 @@ static const char *check_depot(const struct depot *depot, unsigned node) {
 
 const char *owner_check_idle(void) {
     const char *broken = NULL;
-    for (unsigned node = 0; node < NODES_MAX && !broken; node++) {
+    for (unsigned node = 0; node < NODE_SETS && !broken; node++) {
         lock_take(&depots[node].lock);
         broken = check_depot(&depots[node], node);
         lock_drop(&depots[node].lock);
@@ -499,7 +494,7 @@ const char *owner_check_idle(void) {
 
 void owner_each_lock(void (*visit)(struct lock *lock)) {
     visit(&owners.settling);
-    for (unsigned node = 0; node < NODES_MAX; node++) {
+    for (unsigned node = 0; node < NODE_SETS; node++) {
         visit(&depots[node].lock);
     }
     /* The count is stable while the table's lock is held: before a visit that drops it, after one that takes it. */
@@ -537,7 +532,7 @@ static bool is_mine(const struct owner *owner) {
 /* A depot whose lock this thread held before is in its own mid-step: it is left as it is, at the price of the owners
  * that are not in it. */
 static void bury_the_lost(void) {
-    for (unsigned node = 0; node < NODES_MAX; node++) {
+    for (unsigned node = 0; node < NODE_SETS; node++) {
         if (!lock_held(&depots[node].lock)) {
             depots[node].idle = NULL;
         }

@@ -92,7 +92,7 @@ struct owner {
     struct magazines magazines; /* must be first: TLS points at it */
     struct lock *lock;          /* not in here: fork writes to all locks, and each page it writes to is copied, twice */
     _Atomic uint32_t state;
-    unsigned node;
+    unsigned node;       /* its thread's home: see numa.h */
     uint32_t slow_calls; /* of this owner's thread; paces decay and the node check */
     uint32_t away;       /* consecutive node checks that found the thread on another node */
     struct owner *next_idle;
@@ -104,7 +104,7 @@ struct owner {
     bool run_cache_idle;           /* nothing was taken from it since reclaim looked */
     struct page_cache *page_cache; /* made at its first use; written with the lock */
     struct remote_magazine *open[REMOTE_WAYS], *spare;
-    uint64_t decayed_at;
+    uint64_t decayed_at, nodes_at; /* ms; when the nodes were last asked for */
     struct owner_cache cache[CLASS_COUNT];
     /* Written by other threads. */
     _Atomic(struct remote_magazine *) inbox __attribute__((aligned(CACHE_LINE)));

@@ -58,7 +58,7 @@ static struct place find_mapping(uintptr_t pfn) {
          at -= BLOCK_PAGES) {
         if (pagemap_tag(pfn_pointer(at)) == TAG_MAPPING) {
             struct place place = place_at(at, PAGE_MAPPING, page_peek(pagemap_page(at)).link);
-            place.huge = pagemap_page(at)->extra;
+            place.huge = pagemap_page(at)->extra & 3;
             return pfn - at < place.npages ? place : (struct place){0};
         }
     }

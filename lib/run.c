@@ -97,7 +97,7 @@ void *run_alloc(struct owner *owner, size_t npages, unsigned align_order, bool z
         run_mark(pfn, npages);
         return zero ? memset(pfn_pointer(pfn), 0, npages << PAGE_SHIFT) : pfn_pointer(pfn);
     }
-    pfn = zone_alloc(owner ? owner->node : 0, ZONE_NORMAL, GROUP_RUN, npages, align_order);
+    pfn = zone_alloc(owner ? owner->node : numa_home(), ZONE_NORMAL, GROUP_RUN, npages, align_order);
     if (!pfn) {
         return NULL;
     }

@@ -111,7 +111,7 @@ void slob_need_zones(void) {
 
 static uintptr_t page_get(const struct slob *heap) {
     slob_need_zones();
-    return zone_alloc(0, heap->kind, GROUP_RUN, 1, 0);
+    return zone_alloc(numa_home(), heap->kind, GROUP_RUN, 1, 0);
 }
 
 static void page_put(uintptr_t pfn) {

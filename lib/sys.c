@@ -23,7 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MPOL_DEFAULT 0
 #define MPOL_PREFERRED 1
+#define MPOL_INTERLEAVE 3
+#define MPOL_LOCAL 4
+#define MPOL_MODE_MASK 0xff /* the rest are flags */
 #define MPOL_F_NODE 1
 #define MPOL_F_ADDR 2
 #define MPOL_F_MEMS_ALLOWED 4
@@ -179,15 +183,23 @@ int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
     return result;
 }
 
-int sys_bind(void *address, size_t bytes, unsigned node) {
+static int bind_to(void *address, size_t bytes, int mode, unsigned long mask) {
     if (fault_due(SYS_BIND)) {
         return -EPERM;
     }
     int saved = errno;
-    unsigned long mask = 1ul << node;
-    long result = syscall(SYS_mbind, address, bytes, MPOL_PREFERRED, &mask, 8 * sizeof mask, 0) ? -errno : 0;
+    /* The kernel takes one bit less than it is told there are. */
+    long result = syscall(SYS_mbind, address, bytes, mode, &mask, 8 * sizeof mask + 1, 0) ? -errno : 0;
     errno = saved;
     return (int)result;
+}
+
+int sys_bind(void *address, size_t bytes, unsigned node) {
+    return bind_to(address, bytes, MPOL_PREFERRED, 1ul << node);
+}
+
+int sys_interleave(void *address, size_t bytes, uint64_t nodes) {
+    return bind_to(address, bytes, MPOL_INTERLEAVE, nodes);
 }
 
 unsigned sys_node(void) {
@@ -205,14 +217,42 @@ unsigned sys_node(void) {
 
 uint64_t sys_nodes(void) {
     if (fault_due(SYS_NODES)) {
-        return 1;
+        return 0;
     }
     int saved = errno;
     /* The kernel wants room for every node it was built for: 1024 is its largest configuration. */
     unsigned long mask[1024 / 8 / sizeof(unsigned long)] = {0};
     long result = syscall(SYS_get_mempolicy, NULL, mask, 8 * sizeof mask, NULL, MPOL_F_MEMS_ALLOWED);
     errno = saved;
-    return result || !mask[0] ? 1 : mask[0];
+    return result ? 0 : mask[0];
+}
+
+bool sys_has_policy(void) {
+    if (fault_due(SYS_POLICY)) {
+        return false;
+    }
+    int saved = errno, mode = MPOL_DEFAULT;
+    long result = syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0);
+    errno = saved;
+    mode &= MPOL_MODE_MASK;
+    return !result && mode != MPOL_DEFAULT && mode != MPOL_LOCAL;
+}
+
+/* By system calls: the C library's functions are points where a thread can be cancelled. */
+int sys_read_file(const char *path, char *text, size_t bytes) {
+    if (fault_due(SYS_READ)) {
+        return -ENOENT;
+    }
+    int saved = errno;
+    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    long result = fd < 0 ? -errno : syscall(SYS_read, fd, text, bytes - 1);
+    if (fd >= 0) {
+        result = result < 0 ? -errno : result;
+        syscall(SYS_close, fd);
+    }
+    text[result > 0 ? result : 0] = 0;
+    errno = saved;
+    return (int)result;
 }
 
 bool sys_copy(void *to, const void *from, size_t bytes) {

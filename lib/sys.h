@@ -20,6 +20,8 @@ enum sys_call {
     SYS_BIND,
     SYS_GETCPU,
     SYS_NODES,
+    SYS_POLICY,
+    SYS_READ,
     SYS_HUGE,
     SYS_LOCK,
     SYS_RING,
@@ -78,12 +80,21 @@ int sys_advise(void *address, size_t bytes, enum sys_advice advice);
 /* Prefer NODE for the pages of a mapping not touched yet (MPOL_PREFERRED: never the OOM killer). */
 int sys_bind(void *address, size_t bytes, unsigned node);
 
+/* Spread the pages of a mapping not touched yet over NODES (bit n: node n). */
+int sys_interleave(void *address, size_t bytes, uint64_t nodes);
+
 /* The node of the CPU this thread runs on; 0 when the kernel will not say. */
 unsigned sys_node(void);
 
-/* Bit n set: this process may take memory from node n. 1 when the kernel will not say. */
+/* Bit n set: this process may take memory from node n. 0 when the kernel will not say. */
 uint64_t sys_nodes(void);
 
+/* The program gave this thread a memory policy (MPOL_BIND, MPOL_INTERLEAVE and so on); false when the kernel will not
+ * say. */
+bool sys_has_policy(void);
+
+/* The beginning of a small file of the kernel's, as text that ends with 0; returns its length. */
+int sys_read_file(const char *path, char *text, size_t bytes);
 /* Copies memory of this process to other memory of it. False: refused, or not all of it is mapped: no signal then. */
 bool sys_copy(void *to, const void *from, size_t bytes);
 

@@ -22,42 +22,78 @@
 static _Atomic bool scarce;
 
 static struct {
-    struct zone zone[ZONES_MAX];
-    unsigned nnodes;
-    unsigned nzones; /* those of nodes beyond the last are never looked at: their memory stays untouched */
-    uint64_t nodes;  /* bit n: node n may be used */
+    struct zone
+        zone[ZONES_MAX];    /* those of nodes that are not there are never looked at: their memory stays untouched */
+    _Atomic uint64_t nodes; /* bit n: there are zones for node n; written with numa_lock */
+    unsigned nzones;        /* up to the last there is, for reports */
 } zones;
 
 EXPOSE(ZONES, zones.zone);
 EXPOSE(ZONE_COUNT, zones.nzones);
 
-void zone_init(void) {
-    zones.nodes = sys_nodes();
-    zones.nnodes = (unsigned)__builtin_popcountll(zones.nodes);
-    zones.nzones = (64 - (unsigned)__builtin_clzll(zones.nodes)) * ZONE_KINDS;
-    for (unsigned i = 0; i < zones.nzones; i++) {
-        if (zones.nodes >> (i / ZONE_KINDS) & 1) {
-            struct zone *zone = &zones.zone[i];
-            zone->index = (uint8_t)i;
-            zone->node = i / ZONE_KINDS;
-            zone->kind = i % ZONE_KINDS;
-            zone->marks = (struct zone_marks){.low = ZONE_LOW_PAGES,
-                                              .high = ZONE_HIGH_AUTO,
-                                              .reserve_ratio = zone->kind == ZONE_DMA ? ZONE_DMA_RESERVE_RATIO : 0};
-        }
+static uint64_t known_nodes(void) {
+    return atomic_load_explicit(&zones.nodes, memory_order_acquire);
+}
+
+static bool are_several(uint64_t nodes) {
+    return nodes & (nodes - 1);
+}
+
+static bool has_zones(uint64_t nodes, unsigned node) {
+    return node < NODES_MAX ? nodes >> node & 1 : node == NODE_ANY && are_several(nodes);
+}
+
+static void start_zones(unsigned node) {
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        struct zone *zone = &zones.zone[node * ZONE_KINDS + kind];
+        zone->index = (uint8_t)(node * ZONE_KINDS + kind);
+        zone->node = node;
+        zone->kind = kind;
+        zone->marks = (struct zone_marks){.low = ZONE_LOW_PAGES,
+                                          .high = ZONE_HIGH_AUTO,
+                                          .reserve_ratio = zone->kind == ZONE_DMA ? ZONE_DMA_RESERVE_RATIO : 0};
     }
 }
 
+/* With numa_lock, or before there is another thread. */
+static void add_nodes(uint64_t nodes) {
+    uint64_t before = known_nodes(), now = before | nodes;
+    for (uint64_t left = now & ~before; left; left &= left - 1) {
+        start_zones((unsigned)__builtin_ctzll(left));
+    }
+    if (are_several(now) && !are_several(before)) {
+        start_zones(NODE_ANY);
+    }
+    zones.nzones = are_several(now) ? ZONES_MAX : (64 - (unsigned)__builtin_clzll(now)) * ZONE_KINDS;
+    atomic_store_explicit(&zones.nodes, now, memory_order_release);
+}
+
+void zone_init(void) {
+    bool changed;
+    add_nodes(numa_refresh(&changed));
+}
+
+bool zone_refresh_nodes(void) {
+    bool changed;
+    uint64_t nodes = numa_refresh(&changed);
+    if (unlikely(changed)) {
+        lock_take(numa_lock());
+        add_nodes(nodes);
+        lock_drop(numa_lock());
+    }
+    return changed;
+}
+
 unsigned zone_node_count(void) {
-    return zones.nnodes;
+    return (unsigned)__builtin_popcountll(known_nodes());
 }
 
 unsigned zone_first_node(void) {
-    return (unsigned)__builtin_ctzll(zones.nodes);
+    return (unsigned)__builtin_ctzll(known_nodes());
 }
 
 struct zone *zone_find(unsigned node, enum zone_kind kind) {
-    return node < NODES_MAX && zones.nodes >> node & 1 ? &zones.zone[node * ZONE_KINDS + kind] : NULL;
+    return has_zones(known_nodes(), node) ? &zones.zone[node * ZONE_KINDS + kind] : NULL;
 }
 
 struct zone *zone_of(uintptr_t pfn) {
@@ -72,17 +108,27 @@ struct zone *zone_of_any(uintptr_t pfn) {
 }
 
 struct zone *zone_next(struct zone *after) {
-    for (struct zone *z = after ? after + 1 : zones.zone; z < zones.zone + zones.nzones; z++) {
-        if (counter_read(&z->grown)) {
-            return z;
+    unsigned i = after ? (unsigned)(after - zones.zone) + 1 : 0;
+    for (; i < ZONES_MAX; i++) {
+        unsigned node = i / ZONE_KINDS;
+        if (node < NODES_MAX && !(known_nodes() >> node)) {
+            node = NODE_ANY;
+            i = NODE_ANY * ZONE_KINDS;
+        }
+        if (has_zones(known_nodes(), node) && counter_read(&zones.zone[i].grown)) {
+            return &zones.zone[i];
         }
     }
     return NULL;
 }
 
 void zone_each_lock(void (*visit)(struct lock *lock)) {
-    for (unsigned i = 0; i < zones.nzones; i++) {
-        if (zones.nodes >> (i / ZONE_KINDS) & 1) {
+    /* No zones are added while the lock is held: before a visit that drops it, after one that takes it. */
+    uint64_t nodes = known_nodes();
+    visit(numa_lock());
+    nodes = lock_held(numa_lock()) ? known_nodes() : nodes;
+    for (unsigned i = 0; i < ZONES_MAX; i++) {
+        if (has_zones(nodes, i / ZONE_KINDS)) {
             visit(&zones.zone[i].lock);
         }
     }
@@ -100,18 +146,22 @@ bool zone_wants_huge(void) {
 /* What is behind a zone's memory follows from its kind and the options. */
 static struct region region_for(const struct zone *zone, size_t least, uint8_t *pool_shift) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
+    bool any = zone->node == NODE_ANY;
+    unsigned bind = zone_node_count() > 1 && !any ? zone->node + 1 : 0;
     *pool_shift = zone->kind == ZONE_NORMAL ? options.pool_shift : 0;
     if (*pool_shift) {
         bool large = counter_read(&zone->mapped_pages) << PAGE_SHIFT >= POOL_LARGE;
-        struct region region =
-            region_map_pool(large ? REGION_HUGE : REGION_SMALL, least, zones.nnodes > 1 ? zone->node + 1 : 0);
+        struct region region = region_map_pool(large ? REGION_HUGE : REGION_SMALL, least, bind);
         if (region.npages) {
             return region;
         }
     }
     *pool_shift = 0;
-    return region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge,
-                      zones.nnodes > 1 ? zone->node + 1 : 0);
+    struct region region = region_map(max_size(huge ? REGION_HUGE : REGION_SMALL, least), least, huge, bind);
+    if (any && region.npages) {
+        numa_place_any(pfn_pointer(region.pfn), region.npages << PAGE_SHIFT);
+    }
+    return region;
 }
 
 /* By a region with NPAGES pages in a row. */
@@ -161,6 +211,18 @@ static uintptr_t take_pages(struct zone *zone, const struct zone_request *reques
     return buddy_alloc(&zone->buddy, request->npages, request->align_order, request->group);
 }
 
+/* With the lock. */
+static void count_numa(struct zone *zone, const struct zone_request *request) {
+    struct zone_numa *numa = &zone->numa;
+    size_t npages = request->npages;
+    *(zone->node == request->node ? &numa->hit : &numa->miss) += npages;
+    if (zone->node != NODE_ANY) {
+        *(zone->node == request->here ? &numa->local : &numa->other) += npages;
+    } else if (options.numa == NUMA_INTERLEAVE) {
+        numa->interleave += npages;
+    }
+}
+
 static uintptr_t zone_take(struct zone *zone, const struct zone_request *request, bool first) {
     if (!zone_lock(zone, request->nowait)) {
         return 0;
@@ -170,6 +232,9 @@ static uintptr_t zone_take(struct zone *zone, const struct zone_request *request
     zone->dirty_low = min_size(zone->dirty_low, zone->buddy.dirty_pages);
     zone->allocs += pfn != 0;
     zone->fallbacks += pfn && !first;
+    if (unlikely(pfn && zone_node_count() > 1)) {
+        count_numa(zone, request);
+    }
     size_t grown = zone->buddy.fresh_taken - before;
     lock_drop(&zone->lock);
     if (grown && !request->nowait) {
@@ -193,9 +258,10 @@ uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool
     return pfn;
 }
 
-void zone_note_miss(struct zone *zone, bool nowait) {
+void zone_note_miss(struct zone *zone, bool nowait, size_t foreign) {
     if (zone_lock(zone, nowait)) {
         zone->misses++;
+        zone->numa.foreign += foreign;
         lock_drop(&zone->lock);
     }
 }

@@ -6,7 +6,8 @@
  *   HIGHMEM  ordinary pages, first to be given back; the fallback of NORMAL
  *
  * A request names a node and a kind and walks that pair's zonelist, most preferred first: the kind and its fallback on
- * that node, then on the following nodes. A zone without free pages grows by a region. A zone's pages
+ * that node, then on the other nodes by distance. With several nodes there is a set of zones more, NODE_ANY (numa.h),
+ * last in each list. A zone without free pages grows by a region. A zone's pages
  * are counted: free in the buddy, or out (slab, run, isolated); the sum is what is mapped.
  *
  * Decay: each interval the zone looks at the least number of dirty free pages it had. These were of no use for the
@@ -27,11 +28,11 @@
 #include "base.h"
 #include "buddy.h"
 #include "lock.h"
+#include "numa.h"
 
 enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 
-#define NODES_MAX 64
-#define ZONES_MAX (NODES_MAX * ZONE_KINDS)
+#define ZONES_MAX (NODE_SETS * ZONE_KINDS)
 
 /* A decay step leaves this much alone: giving it back would save little and cost page faults. */
 #define ZONE_LOW_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
@@ -52,11 +53,21 @@ struct zone_marks {
     size_t reserve_ratio;  /* 0: none */
 };
 
+/* In pages, with several nodes only. What the kernel took from another node because the zone's was full is not seen
+ * here. */
+struct zone_numa {
+    uint64_t hit, miss;    /* served for requests that wanted this node, or another one first */
+    uint64_t foreign;      /* wanted here, served by another node */
+    uint64_t interleave;   /* of hit: spread over all nodes */
+    uint64_t local, other; /* served to threads running on this node, or on another one */
+};
+
 struct zone {
     struct lock lock;
     uint8_t index; /* node * ZONE_KINDS + kind */
     enum zone_kind kind;
-    unsigned node;
+    unsigned node; /* or NODE_ANY */
+    struct zone_numa numa;
     struct zone_marks marks;
     struct buddy buddy;
     size_t mapped_pages, mapped_peak; /* now, and at most so far */
@@ -78,24 +89,31 @@ struct zone_request {
     unsigned align_order;
     bool nowait;    /* no system call, no waiting for a lock; may go below the watermark min */
     bool this_node; /* no other node */
+    /* The walk's: */
+    unsigned node; /* wanted first */
+    unsigned here; /* where the thread runs */
 };
 
 /* Finds the nodes. Once, before anything else here. */
 void zone_init(void);
 
+/* Nodes may have come, or this process may use others than before: true. A system call. */
+bool zone_refresh_nodes(void);
+
+/* Nodes that this process may use, or could at some time. Never less than before. */
 unsigned zone_node_count(void);
 
 unsigned zone_first_node(void);
 
-/* NULL: this process may not use NODE. */
+/* NODE or NODE_ANY. NULL: this process never could use NODE; NODE_ANY, and there is one node only. */
 struct zone *zone_find(unsigned node, enum zone_kind kind);
 
 /* What REQUEST asks for from ZONE alone, which grows if it must and may; FIRST: it is the first of its list. 0: no
  * memory, or less than the watermark and the reserve leave. Fresh bits are as in buddy_alloc. */
 uintptr_t zone_serve(struct zone *zone, const struct zone_request *request, bool first);
 
-/* ZONE was asked first and did not serve. */
-void zone_note_miss(struct zone *zone, bool nowait);
+/* ZONE was asked first and did not serve; another node did, with FOREIGN pages. */
+void zone_note_miss(struct zone *zone, bool nowait, size_t foreign);
 
 /* Pages of ZONE that a request for KIND leaves free: a share of what its node has in the zones up to that kind, which
  * lie behind it. */
@@ -187,7 +205,7 @@ struct zone *zone_of(uintptr_t pfn);
 /* As zone_of, of any page; NULL: in no zone. Unless the caller holds the page, that may change while it looks. */
 struct zone *zone_of_any(uintptr_t pfn);
 
-/* The locks of all zones, with memory or not. */
+/* numa_lock, and the locks of all zones, with memory or not. */
 void zone_each_lock(void (*visit)(struct lock *lock));
 
 #endif

@@ -1,5 +1,7 @@
 #include "zonelist.h"
 
+#include "sys.h"
+
 /* Which kinds serve a request of a kind, most preferred first. DMA serves only those that ask for it. */
 static const struct {
     unsigned nkinds;
@@ -12,34 +14,51 @@ static const struct {
 
 /* The walk over a zonelist so far. */
 struct walk {
-    const struct zone_request *request;
+    struct zone_request request;
     struct zone *first; /* asked first; NULL: none yet */
 };
 
+/* Who may make no system call is taken for one that runs where it wants its memory. */
+static struct walk walk_from(unsigned node, const struct zone_request *request) {
+    struct walk walk = {*request, NULL};
+    walk.request.node = node;
+    walk.request.here = zone_node_count() > 1 && !request->nowait ? sys_node() : node;
+    return walk;
+}
+
 static uintptr_t ask(struct walk *walk, struct zone *zone) {
+    const struct zone_request *request = &walk->request;
     bool first = !walk->first;
-    uintptr_t pfn = zone_serve(zone, walk->request, first);
+    uintptr_t pfn = zone_serve(zone, request, first);
     if (first) {
         walk->first = zone;
     }
     if (unlikely(pfn && !first)) {
-        zone_note_miss(walk->first, walk->request->nowait);
+        zone_note_miss(walk->first, request->nowait, zone->node == walk->first->node ? 0 : request->npages);
     }
     return pfn;
 }
 
 static uintptr_t walk_failed(struct walk *walk) {
     if (walk->first) {
-        zone_note_miss(walk->first, walk->request->nowait);
+        zone_note_miss(walk->first, walk->request.nowait, 0);
     }
     return 0;
 }
 
+/* The I-th set of zones for requests that want NODE. */
+static unsigned nearest(unsigned node, unsigned i, bool nowait) {
+    if (node >= NODES_MAX) {
+        return i ? i - 1 : node;
+    }
+    return i < NODES_MAX ? numa_near(node, i, !nowait) : NODE_ANY;
+}
+
 uintptr_t zonelist_alloc(unsigned node, const struct zone_request *request) {
-    struct walk walk = {request, NULL};
+    struct walk walk = walk_from(node, request);
     unsigned kind = request->kind;
-    for (unsigned i = 0; i < (request->this_node ? 1 : NODES_MAX); i++) {
-        unsigned at = (node + i) % NODES_MAX;
+    for (unsigned i = 0; i < (request->this_node ? 1 : NODE_SETS); i++) {
+        unsigned at = nearest(node, i, request->nowait);
         for (unsigned k = 0; k < zonelists[kind].nkinds; k++) {
             struct zone *zone = zone_find(at, zonelists[kind].kind[k]);
             uintptr_t pfn = zone ? ask(&walk, zone) : 0;
@@ -52,7 +71,7 @@ uintptr_t zonelist_alloc(unsigned node, const struct zone_request *request) {
 }
 
 uintptr_t zonelist_alloc_from(struct zone *const *list, size_t n, const struct zone_request *request) {
-    struct walk walk = {request, NULL};
+    struct walk walk = walk_from(list[0]->node, request);
     for (size_t i = 0; i < n; i++) {
         if (request->this_node && list[i]->node != list[0]->node) {
             continue;

@@ -1,7 +1,7 @@
 /*
  * zonelist.h: in which order zones serve a request.
  *
- * By node and kind: the kind and its fallback on that node, then on the nodes that follow. Or an explicit list, in
+ * By node and kind: the kind and its fallback on that node, then on the others by distance. Or an explicit list, in
  * which DMA may stand too. The zone that was asked first counts a miss when it does not serve, the one that serves
  * instead counts a fallback.
  *

@@ -12,7 +12,7 @@ all_listed() {
 	shift
 	for file; do
 		case $file in
-		*'*'* | test/preload/lib.sh | test/unit/no_criterion.sh) continue ;;
+		*'*'* | test/numa/lib.sh | test/preload/lib.sh | test/unit/no_criterion.sh) continue ;;
 		*.c | *.cc) name=${file%.*} ;;
 		*) name=$file ;;
 		esac
@@ -29,6 +29,7 @@ all_listed() {
 all_listed "unit tests" test/unit/*.c
 all_listed "preload tests" test/preload/*.t test/preload/*.sh
 all_listed "preload programs" test/preload/progs/*.c test/preload/progs/*.cc
+all_listed "NUMA tests" test/numa/*.t test/numa/*.c
 all_listed "tutorial programs" doc/tutorial/*.c
 all_listed "soak programs" test/soak/*.c
 all_listed "build tests" test/*.sh test/abi/*.sh test/golden/*.sh test/soak/*.sh

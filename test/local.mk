@@ -84,6 +84,13 @@ preload_programs = \
 	test/preload/progs/stress \
 	test/preload/progs/threads_end
 
+# Runs in a virtual machine with several NUMA nodes, and the scripts that boot one.
+numa_programs = test/numa/placement
+numa_tests = \
+	test/numa/memory_is_local_on_two_nodes.t \
+	test/numa/nearest_nodes_serve_first.t \
+	test/numa/nodes_without_processors_or_memory.t
+
 # What the soak runs beside them.
 soak_programs = \
 	test/soak/churn
@@ -247,7 +254,8 @@ test_unit_test_zone_purge_LDADD = $(UNIT_LIBS)
 
 # Its functions stand where the library asks the kernel about nodes.
 test_unit_test_nodes_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind
+	-Wl,--wrap=sys_nodes,--wrap=sys_node,--wrap=sys_bind \
+	-Wl,--wrap=sys_has_policy,--wrap=sys_interleave,--wrap=sys_read_file
 
 fuzz_sources = \
 	test/fuzz/model.c test/fuzz/model.h \
@@ -282,8 +290,8 @@ check_PROGRAMS += $(preload_programs)
 if COVERAGE
 TESTS += $(coverage_tests)
 else
-check_PROGRAMS += $(preload_programs) $(soak_programs) $(model_program) $(tutorial_programs)
-TESTS += $(preload_tests) $(build_tests) $(model_tests)
+check_PROGRAMS += $(preload_programs) $(numa_programs) $(soak_programs) $(model_program) $(tutorial_programs)
+TESTS += $(preload_tests) $(numa_tests) $(build_tests) $(model_tests)
 endif
 endif
 
@@ -317,7 +325,7 @@ AM_TESTS_ENVIRONMENT = \
 	CC='$(CC)'; CXX='$(CXX)'; CFLAGS='$(CFLAGS)'; \
 	SLABMALLOC_SANITIZE='$(SANITIZE)'; \
 	MAKE='$(MAKE)'; PKG_CONFIG='$(PKG_CONFIG)'; \
-	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(soak_programs) $(tutorial_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
+	SLABMALLOC_TESTS='$(unit_tests) $(preload_tests) $(build_tests) $(model_tests) $(preload_programs) $(numa_tests) $(numa_programs) $(soak_programs) $(tutorial_programs) $(fuzz_tests) $(fuzz_programs) $(bench_programs)'; \
 	GCOV_ERROR_FILE=/dev/null; \
 	export GCOV_ERROR_FILE SLABMALLOC_LIB SLABMALLOC_CMD SLABMALLOC_TESTS \
 	  SLABMALLOC_SANITIZE top_srcdir top_builddir CC CXX CFLAGS MAKE PKG_CONFIG;
@@ -357,12 +365,13 @@ lint:
 
 # Never whole folders: "make dist" would take them from the build folder, logs
 # and programs included.
-EXTRA_DIST += $(preload_tests) $(build_tests) $(fuzz_tests) $(model_tests) test/run_test \
+EXTRA_DIST += $(preload_tests) $(numa_tests) $(build_tests) $(fuzz_tests) $(model_tests) test/run_test \
 	test/fuzz/explore $(wildcard $(srcdir)/test/fuzz/corpus/*) \
 	test/abi/symbols.list \
 	test/coverage/dump.c test/coverage/report \
 	test/golden/fast_path.x86_64.golden \
 	test/model/README.md test/model/atomics.list test/model/atomics.sh \
+	test/numa/guest test/numa/lib.sh test/numa/setup \
 	test/preload/lib.sh test/preload/packages.txt test/preload/check_report.py \
 	test/unit/no_criterion.sh test/children.py \
 	test/mutate/run test/mutate/operators.py \

@@ -29,7 +29,9 @@ extern "C" {
 #define SLABMALLOC_NR_ORDERS 10
 #define SLABMALLOC_MAX_ORDER (SLABMALLOC_NR_ORDERS - 1)
 
-/* Any node: the one the calling thread's memory comes from. */
+/* Any node: the one the calling thread's memory comes from. Where a zone is named: memory that the library binds to no
+ * node, because the program set a memory policy of its own (set_mempolicy, numactl), or for numa:off and
+ * numa:interleave. It exists on machines with several nodes. */
 #define SLABMALLOC_ANY_NODE (-1)
 
 /* Flags of a request. Without DMA and HIGHMEM it is for NORMAL. */
@@ -65,7 +67,7 @@ size_t slabmalloc_page_bytes(void);
 /*
  * A block of 2^ORDER contiguous pages, aligned to its size but to no more than a pageblock (order 9). Its contents are
  * undefined unless ZERO. The zonelist: the kind asked for and its fallback on the nearest node, then the same on the
- * nodes that follow. The caller owns the block until slabmalloc_free_pages with the same ORDER.
+ * other nodes by distance. The caller owns the block until slabmalloc_free_pages with the same ORDER.
  * NULL with ENOMEM: no zone has such a block and none could be made; EINVAL: unknown flags, or DMA and HIGHMEM at once.
  * (The kernel's alloc_pages)
  */
@@ -121,7 +123,7 @@ enum slabmalloc_page_backing {
 struct slabmalloc_page_info {
     enum slabmalloc_page_state state;
     enum slabmalloc_page_backing backing;
-    int node;                       /* of the zone; -1: the page is in none */
+    int node;                       /* of the zone; -1: the page is in none, or bound to no node */
     enum slabmalloc_zone_kind kind; /* of the zone; KINDS: the page is in none */
     void *head;                     /* the first page of what the address lies in: free block, block, slab, run */
     size_t pages;                   /* in it, contiguous from HEAD */
@@ -182,7 +184,26 @@ struct slabmalloc_zone_info {
 /* Fills *INFO. INFO_BYTES is sizeof *info. Returns 0, or -1 with EINVAL: no such zone. */
 int slabmalloc_zone_info(struct slabmalloc_zone zone, struct slabmalloc_zone_info *info, size_t info_bytes);
 
-/* The zones there are, node by node: writes at most MAX of them to ZONES, returns their number. */
+/*
+ * What a node's zones served, in pages, as numastat counts it; nothing is counted while there is one node only. Blocks
+ * above malloc's limit of one pageblock are not among it. When a node is full, the kernel takes memory bound to it from
+ * the nearest node that is not: that is seen in its own numastat, not here.
+ */
+struct slabmalloc_numa_stats {
+    uint64_t hit;        /* for requests that wanted this node */
+    uint64_t miss;       /* for requests that wanted another node first */
+    uint64_t foreign;    /* wanted here, served by another node */
+    uint64_t interleave; /* of hit: spread over all nodes; counted for SLABMALLOC_ANY_NODE */
+    uint64_t local;      /* to threads that ran on this node */
+    uint64_t other;      /* to threads that ran on another node */
+};
+
+/* Fills *STATS for NODE or SLABMALLOC_ANY_NODE. STATS_BYTES is sizeof *stats. Returns 0, or -1 with EINVAL: no such
+ * node. */
+int slabmalloc_numa_stats(int node, struct slabmalloc_numa_stats *stats, size_t stats_bytes);
+
+/* The zones there are, node by node, those of SLABMALLOC_ANY_NODE last: writes at most MAX of them to ZONES, returns
+ * their number. */
 size_t slabmalloc_zones(struct slabmalloc_zone *zones, size_t max);
 
 #ifdef __cplusplus

@@ -73,7 +73,9 @@ static const char *const call_name[] = {
     [SYS_ADVISE] = "madvise",
     [SYS_BIND] = "mbind",
     [SYS_GETCPU] = "getcpu",
-    [SYS_NODES] = "get_mempolicy",
+    [SYS_NODES] = "get_mempolicy of nodes",
+    [SYS_POLICY] = "get_mempolicy",
+    [SYS_READ] = "read",
     [SYS_HUGE] = "mmap of the hugetlb pool",
     [SYS_LOCK] = "mlock2",
     [SYS_RING] = "io_uring",
@@ -141,7 +143,7 @@ uint64_t __real_sys_nodes(void);
 uint64_t __wrap_sys_nodes(void);
 uint64_t __wrap_sys_nodes(void) {
     uint64_t nodes = __real_sys_nodes();
-    return two_nodes ? nodes | 2 : nodes;
+    return two_nodes && nodes ? nodes | 2 : nodes;
 }
 
 unsigned __real_sys_node(void);

@@ -337,7 +337,7 @@ Test(fork, waits_for_every_lock_that_another_thread_holds) {
     note_lock(pagemap_lock());
     note_lock(meta_lock());
     for (size_t i = 0; i < nlocks; i++) {
-        if (i < 2 || i >= NODES_MAX - 1) { /* of the depots' locks the first and the last will do */
+        if (i < 2 || i >= NODE_SETS - 1) { /* of the depots' locks the first and the last will do */
             MUST(waits_for(locks[i], fork_once));
         }
     }

@@ -4,6 +4,7 @@
  */
 #include "faults.h"
 #include "magazine.h"
+#include "options.h"
 #include "region.h"
 #include "slabmalloc/pages.h"
 #include "support.h"
@@ -23,8 +24,10 @@ uint64_t __wrap_sys_nodes(void);
 unsigned __wrap_sys_node(void);
 int __wrap_sys_bind(void *address, size_t bytes, unsigned node);
 
+static uint64_t nodes_now = 1u << 0 | 1u << 1 | 1u << 3; /* 0: the kernel does not say */
+
 uint64_t __wrap_sys_nodes(void) {
-    return 1u << 0 | 1u << 1 | 1u << 3;
+    return nodes_now;
 }
 
 unsigned __wrap_sys_node(void) {
@@ -37,6 +40,46 @@ int __wrap_sys_bind(void *address, size_t bytes, unsigned node) {
     bound[nbound].bytes = bytes;
     bound[nbound++].node = node;
     return 0;
+}
+
+/* A thread of which the program set a memory policy. */
+static bool policy_set;
+bool __wrap_sys_has_policy(void);
+bool __wrap_sys_has_policy(void) {
+    return policy_set;
+}
+
+static uint64_t spread_over; /* the nodes of the last request for interleaved memory */
+static const char *spread_at;
+int __wrap_sys_interleave(void *address, size_t bytes, uint64_t over);
+int __wrap_sys_interleave(void *address, size_t bytes, uint64_t over) {
+    (void)bytes;
+    spread_at = address;
+    spread_over = over;
+    return 0;
+}
+
+/* What sysfs says of node 2, which has processors and no memory, too; of 4, which is offline, nothing. */
+static const char *online = "0-3\n";
+static unsigned files_read;
+int __wrap_sys_read_file(const char *path, char *text, size_t bytes);
+int __wrap_sys_read_file(const char *path, char *text, size_t bytes) {
+    static const char *const files[][2] = {
+        {"/sys/devices/system/node/node0/distance", "10 30 21 20\n"},
+        {"/sys/devices/system/node/node1/distance", "30 10 12 40\n"},
+        {"/sys/devices/system/node/node2/distance", "21 12 10 17\n"},
+        {"/sys/devices/system/node/node3/distance", "20 40 17 10\n"},
+    };
+    files_read++;
+    if (!strcmp(path, "/sys/devices/system/node/online") && online) {
+        return snprintf(text, bytes, "%s", online);
+    }
+    for (unsigned i = 0; i < COUNT_OF(files); i++) {
+        if (!strcmp(path, files[i][0])) {
+            return snprintf(text, bytes, "%s", files[i][1]);
+        }
+    }
+    return -ENOENT;
 }
 
 /* The node that the kernel was asked to take P's pages from. */
@@ -59,7 +102,7 @@ static void setup(void) {
 
 TestSuite(nodes, .init = setup);
 
-static struct lock *locks[ZONES_MAX];
+static struct lock *locks[ZONES_MAX + 1];
 static unsigned nlocks;
 
 static void note_lock(struct lock *lock) {
@@ -69,8 +112,8 @@ static void note_lock(struct lock *lock) {
 Test(nodes, there_are_three_with_three_zones_each) {
     MUST(zone_node_count() == 3);
     zone_each_lock(note_lock);
-    MUST(nlocks == 3 * ZONE_KINDS);
-    for (unsigned i = 1; i < nlocks; i++) {
+    MUST(nlocks == 1 + 4 * ZONE_KINDS && locks[0] == numa_lock()); /* those of NODE_ANY too */
+    for (unsigned i = 2; i < nlocks; i++) {
         MUST(locks[i] > locks[i - 1]);
     }
 }
@@ -94,8 +137,8 @@ Test(nodes, each_zone_knows_its_node_and_binds_its_memory_to_it) {
     MUST(count == 3 * ZONE_KINDS);
 }
 
-Test(nodes, node_that_is_not_there_is_served_by_the_next_one) {
-    static const struct { unsigned asked, served; } cases[] = {{2, 3}, {4, 0}, {63, 0}};
+Test(nodes, node_that_is_not_there_is_served_by_the_nearest_one) {
+    static const struct { unsigned asked, served; } cases[] = {{2, 1}, {4, 0}, {63, 0}};
     for (unsigned i = 0; i < COUNT_OF(cases); i++) {
         uintptr_t pfn = zone_alloc(cases[i].asked, ZONE_NORMAL, GROUP_RUN, 1, 0);
         MUST(pfn && zone_of(pfn)->node == cases[i].served);
@@ -118,8 +161,8 @@ Test(nodes, zonelist_goes_through_all_kinds_of_a_node_before_the_next_node) {
     static const struct {
         unsigned node;
         enum zone_kind kind;
-    } expected[] = {{1, ZONE_NORMAL},  {1, ZONE_HIGHMEM}, {3, ZONE_NORMAL},
-                    {3, ZONE_HIGHMEM}, {0, ZONE_NORMAL},  {0, ZONE_HIGHMEM}};
+    } expected[] = {{1, ZONE_NORMAL},  {1, ZONE_HIGHMEM}, {0, ZONE_NORMAL},
+                    {0, ZONE_HIGHMEM}, {3, ZONE_NORMAL},  {3, ZONE_HIGHMEM}};
     for (unsigned i = 0; i < COUNT_OF(nodes); i++) {
         one_free_pageblock_each(nodes[i]);
     }
@@ -129,8 +172,9 @@ Test(nodes, zonelist_goes_through_all_kinds_of_a_node_before_the_next_node) {
         MUST(pfn && zone_of(pfn)->node == expected[i].node && zone_of(pfn)->kind == expected[i].kind);
     }
     MUST(!zone_alloc(1, ZONE_NORMAL, GROUP_RUN, 1, 0));
-    for (unsigned i = 0; i < COUNT_OF(nodes); i++) { /* DMA is only for those who ask, on any node */
-        MUST(zone_of(zone_alloc(0, ZONE_DMA, GROUP_RUN, BLOCK_PAGES, 0))->node == nodes[i]);
+    static const unsigned from_0[] = {0, 3, 1};
+    for (unsigned i = 0; i < COUNT_OF(from_0); i++) { /* DMA is only for those who ask, on any node */
+        MUST(zone_of(zone_alloc(0, ZONE_DMA, GROUP_RUN, BLOCK_PAGES, 0))->node == from_0[i]);
     }
 }
 
@@ -142,6 +186,212 @@ Test(nodes, fitting_request_looks_at_its_own_node) {
     npages = 8;
     uintptr_t other = zone_alloc_fit(1, ZONE_NORMAL, GROUP_SLAB, &npages, 1);
     MUST(npages == 8 && zone_of(other)->node == 1);
+}
+
+/* --- Distances --- */
+
+static void must_be_near(unsigned node, const unsigned *order, unsigned n) {
+    bool seen[NODES_MAX] = {false};
+    for (unsigned i = 0; i < NODES_MAX; i++) {
+        unsigned near = numa_near(node, i, true);
+        MUST(near < NODES_MAX && !seen[near] && (i >= n || near == order[i]));
+        seen[near] = true;
+    }
+}
+
+Test(nodes, nodes_are_near_as_sysfs_says_and_those_offline_are_the_farthest) {
+    must_be_near(0, (const unsigned[]){0, 3, 2, 1, 4, 5}, 6);
+    must_be_near(1, (const unsigned[]){1, 2, 0, 3, 4, 5}, 6);
+    must_be_near(2, (const unsigned[]){2, 1, 3, 0, 4, 5}, 6);
+    must_be_near(3, (const unsigned[]){3, 2, 0, 1, 4, 5}, 6);
+}
+
+/* The file of a node has as many numbers as nodes are online. */
+Test(nodes, distances_are_those_of_the_nodes_online) {
+    online = "0-1,3,70\n";
+    must_be_near(0, (const unsigned[]){0, 3, 1, 2, 4}, 5);
+}
+
+Test(nodes, without_sysfs_the_following_nodes_are_near) {
+    online = NULL;
+    must_be_near(1, (const unsigned[]){1, 2, 3, 4}, 4);
+    must_be_near(63, (const unsigned[]){63, 0, 1}, 3);
+}
+
+Test(nodes, distances_are_read_when_a_request_looks_beyond_its_node_and_once) {
+    MUST(zone_alloc(1, ZONE_NORMAL, GROUP_RUN, 1, 0) && files_read == 0);
+    MUST(numa_near(1, 1, false) == 2 && files_read == 0);
+    numa_near(1, 1, true);
+    unsigned before = files_read;
+    MUST(before == 2 && numa_near(1, 2, true) == 0 && numa_near(1, 2, false) == 0 && files_read == before);
+}
+
+/* --- Homes --- */
+
+Test(nodes, home_of_a_thread_is_its_node_or_the_nearest_it_may_use) {
+    static const struct { unsigned here, home; } cases[] = {{0, 0}, {1, 1}, {2, 1}, {3, 3}, {63, 0}};
+    for (unsigned i = 0; i < COUNT_OF(cases); i++) {
+        node_here = cases[i].here;
+        MUST(numa_home() == cases[i].home);
+    }
+}
+
+Test(nodes, thread_with_a_policy_gets_memory_that_is_bound_to_no_node) {
+    node_here = 1;
+    policy_set = true;
+    MUST(numa_home() == NODE_ANY);
+    struct owner *owner = owner_borrow();
+    void *p = magazine_take_one(owner, 5);
+    MUST(owner->node == NODE_ANY && node_of(p) == NODE_ANY && bound_to(p) == UINT_MAX && !spread_at);
+    owner_return(owner);
+    policy_set = false;
+    MUST(numa_home() == 1);
+    MUST_BE_SOUND();
+}
+
+/* A thread's owner is of the home it had at its first call. */
+static void with_option_off(unsigned index) {
+    (void)index;
+    options.numa = NUMA_OFF;
+    void *large = slabmalloc_malloc(3 * MIB), *run = slabmalloc_malloc(100 * KIB);
+    MUST(numa_home() == NODE_ANY && node_of(run) == NODE_ANY && nbound == 0 && !spread_at);
+    slabmalloc_free(large);
+    slabmalloc_free(run);
+}
+
+Test(nodes, option_off_binds_nothing) {
+    threads_run(1, with_option_off);
+}
+
+static void with_option_interleave(unsigned index) {
+    (void)index;
+    options.numa = NUMA_INTERLEAVE;
+    const char *run = slabmalloc_malloc(100 * KIB);
+    MUST(node_of(run) == NODE_ANY && spread_over == nodes_now && run - spread_at < (ptrdiff_t)(4 * MIB) && nbound == 0);
+    const char *large = slabmalloc_malloc(3 * MIB);
+    MUST(spread_at == large && spread_over == nodes_now && nbound == 0);
+    struct slabmalloc_numa_stats any;
+    MUST(!slabmalloc_numa_stats(SLABMALLOC_ANY_NODE, &any, sizeof any));
+    MUST(any.interleave == any.hit && any.hit == 25 && !any.local && !any.other);
+}
+
+Test(nodes, option_interleave_spreads_over_all_nodes_before_the_first_touch) {
+    threads_run(1, with_option_interleave);
+}
+
+static void with_option_node(unsigned index) {
+    (void)index;
+    options.numa = NUMA_NODE;
+    options.numa_node = 3;
+    MUST(numa_home() == 3);
+    void *large = slabmalloc_malloc(3 * MIB);
+    MUST(bound_to(large) == 3 && node_of(slabmalloc_malloc(100)) == 3);
+    options.numa_node = 2;
+    MUST(numa_home() == 1);
+}
+
+Test(nodes, option_node_takes_all_from_one_node_or_the_nearest) {
+    threads_run(1, with_option_node);
+}
+
+/* What is cached of one home is not given to another. */
+Test(nodes, large_blocks_of_one_node_are_not_reused_on_another) {
+    void *first = slabmalloc_malloc(3 * MIB);
+    slabmalloc_free(first);
+    node_here = 1;
+    void *second = slabmalloc_malloc(3 * MIB);
+    node_here = 0;
+    MUST(second != first && slabmalloc_malloc(3 * MIB) == first);
+    MUST_BE_SOUND();
+}
+
+/* --- Nodes that come and go --- */
+
+Test(nodes, nodes_that_come_get_zones_and_those_that_go_keep_theirs) {
+    MUST(!zone_refresh_nodes());
+    nodes_now |= (uint64_t)1 << 40;
+    MUST(!zone_find(40, ZONE_NORMAL) && zone_refresh_nodes() && zone_node_count() == 4);
+    uintptr_t pfn = zone_alloc(40, ZONE_NORMAL, GROUP_RUN, 1, 0);
+    MUST(pfn && zone_of(pfn)->node == 40 && bound_to(pfn_pointer(pfn)) == 40);
+    nodes_now = 1u << 3;
+    MUST(zone_refresh_nodes() && !zone_refresh_nodes() && zone_node_count() == 4 && numa_home() == 3);
+    zone_free(pfn, 1, 1);
+    MUST(zone_alloc(40, ZONE_NORMAL, GROUP_RUN, 1, 0) == pfn);
+    nodes_now = 0; /* refused */
+    MUST(!zone_refresh_nodes() && numa_home() == 3);
+}
+
+/* In calls and in time. */
+static void let_it_see(void) {
+    sys_sleep(600);
+    for (unsigned i = 0; i < 5 * 32; i++) {
+        slabmalloc_free(slabmalloc_malloc(100 * KIB));
+    }
+}
+
+Test(nodes, thread_goes_to_a_node_that_it_may_use_again_and_free_memory_begins_anew) {
+    options.decay_ms = -1;
+    node_here = 1;
+    MUST(owner_have()->node == 0); /* adopted before the test */
+    let_it_see();
+    MUST(owner_have()->node == 1);
+    void *p = slabmalloc_malloc(1 * MIB);
+    memset(p, 1, 1 * MIB);
+    slabmalloc_free(p);
+    size_t purged = stats_now().purged_bytes;
+    nodes_now = 1u << 0 | 1u << 3;
+    let_it_see();
+    MUST(owner_have()->node == 0 && stats_now().purged_bytes >= purged + 1 * MIB);
+    nodes_now |= 1u << 1;
+    let_it_see();
+    MUST(owner_have()->node == 1 && node_of(slabmalloc_malloc(100)) == 1);
+    MUST_BE_SOUND();
+}
+
+/* --- Counters --- */
+
+static struct slabmalloc_numa_stats counted(int node) {
+    struct slabmalloc_numa_stats stats;
+    MUST(!slabmalloc_numa_stats(node, &stats, sizeof stats));
+    return stats;
+}
+
+Test(nodes, pages_are_counted_as_numastat_does) {
+    node_here = 1;
+    zone_alloc(1, ZONE_NORMAL, GROUP_RUN, 7, 0);
+    zone_alloc(1, ZONE_HIGHMEM, GROUP_RUN, 2, 0);
+    zone_alloc(3, ZONE_NORMAL, GROUP_RUN, 5, 0);
+    MUST(counted(1).hit == 9 && counted(1).local == 9 && counted(1).other == 0);
+    MUST(counted(3).hit == 5 && counted(3).local == 0 && counted(3).other == 5);
+    zone_alloc(2, ZONE_NORMAL, GROUP_RUN, 4, 0); /* node 2 has no zones: nobody's foreign */
+    MUST(counted(1).miss == 4 && counted(1).hit == 9 && counted(1).local == 13);
+    refuse(SYS_MAP, 0, UINT_MAX);
+    while (counted(3).foreign == 0) {
+        MUST(zone_alloc(3, ZONE_NORMAL, GROUP_RUN, 1, 0));
+    }
+    MUST(counted(3).foreign == 1 && counted(0).miss + counted(1).miss == 5);
+    for (int node = 0; node < 4; node++) {
+        if (node != 2) {
+            MUST(counted(node).hit + counted(node).miss == counted(node).local + counted(node).other);
+        }
+    }
+    struct slabmalloc_numa_stats none;
+    errno = 0;
+    MUST(slabmalloc_numa_stats(2, &none, sizeof none) == -1 && errno == EINVAL);
+    MUST(slabmalloc_numa_stats(NODE_ANY, &none, sizeof none) == -1);
+}
+
+Test(nodes, set_bound_to_no_node_goes_by_the_name_of_any_node) {
+    struct slabmalloc_zone zones[ZONES_MAX];
+    size_t n = slabmalloc_zones(zones, COUNT_OF(zones));
+    MUST(n == 4 * ZONE_KINDS && zones[n - 1].node == SLABMALLOC_ANY_NODE);
+    policy_set = true;
+    uintptr_t pfn = zone_alloc(NODE_ANY, ZONE_NORMAL, GROUP_RUN, 1, 0);
+    struct slabmalloc_page_info page;
+    struct slabmalloc_zone_info zone;
+    MUST(slabmalloc_page_info(pfn_pointer(pfn), &page, sizeof page) && page.node == -1 &&
+         page.kind == SLABMALLOC_ZONE_NORMAL);
+    MUST(!slabmalloc_zone_info(zones[n - 2], &zone, sizeof zone) && zone.mapped_pages);
 }
 
 /* --- Blocks of pages --- */

@@ -38,7 +38,7 @@ static bool same(const struct options *a, const struct options *b) {
     return a->hugepages == b->hugepages && a->pool_shift == b->pool_shift && a->huge_threshold == b->huge_threshold &&
            a->decay_ms == b->decay_ms && a->magazine_max == b->magazine_max && a->map_cache == b->map_cache &&
            a->background == b->background && a->slob == b->slob && a->report_exit == b->report_exit &&
-           !strcmp(a->report_file, b->report_file);
+           !strcmp(a->report_file, b->report_file) && a->numa == b->numa && a->numa_node == b->numa_node;
 }
 
 static void must_be_silent(const char *text) {
@@ -111,6 +111,31 @@ Test(options, heap_slob_means_no_huge_pages_and_no_cached_mappings_unless_told_s
     require(same(&options, &expected));
     must_be_refused("heap:slub", "heap:slub");
     must_be_refused("heap:", "heap:");
+}
+
+Test(options, numa_takes_three_words_and_a_node) {
+    struct options expected = defaults;
+    must_be_silent("numa:interleave");
+    expected.numa = NUMA_INTERLEAVE;
+    require(same(&options, &expected));
+    must_be_silent("numa:off");
+    expected.numa = NUMA_OFF;
+    require(same(&options, &expected));
+    must_be_silent("numa:node=63");
+    expected.numa = NUMA_NODE;
+    expected.numa_node = 63;
+    require(same(&options, &expected));
+    must_be_silent("numa:node=0");
+    expected.numa_node = 0;
+    require(same(&options, &expected));
+    static const char *const bad[] = {"numa:",        "numa",         "numa:on",      "numa:node",    "numa:node=",
+                                      "numa:node=64", "numa:node=-1", "numa:node=1x", "numa:node=1K", "numa:localx"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        must_be_refused(bad[i], bad[i]);
+    }
+    must_be_silent("numa:local");
+    expected.numa = NUMA_LOCAL;
+    require(same(&options, &expected));
 }
 
 Test(options, bytes_take_the_suffixes_k_m_and_g_in_both_cases) {

@@ -11,7 +11,7 @@ static void *left[12000];
 
 /* --- Making and handing over owners --- */
 
-static struct lock *locks[NODES_MAX + 2];
+static struct lock *locks[NODE_SETS + 2];
 static unsigned nlocks;
 
 static void note_lock(struct lock *lock) {
@@ -33,8 +33,8 @@ static void have_one_owner(void) {
 
 Test(steal, making_and_adopting_one_waits_for_the_tables_and_the_depots_lock) {
     owner_each_lock(note_lock); /* the children's, the depots', the table's, then the owners' */
-    MUST(waits_for(locks[NODES_MAX + 1], have_two_owners));
-    MUST(!waits_for(locks[NODES_MAX + 1], have_one_owner));
+    MUST(waits_for(locks[NODE_SETS + 1], have_two_owners));
+    MUST(!waits_for(locks[NODE_SETS + 1], have_one_owner));
     MUST(waits_for(locks[1], have_one_owner));
 }
 
