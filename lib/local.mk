@@ -1,17 +1,41 @@
 # libslabcore: everything but the malloc names. Unit tests and benches link it
 # statically, beside the C library's own malloc.
 
-# zone_purge.c stands before zone.c: its few bytes then share a page with others',
-# in front of the zones, most of whose pages a small program never touches.
-
 noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
+# What every program runs from its start comes first: it lies close together, so that a small program has little of the
+# library's code in memory. (And zone_purge.c before zone.c: its few bytes then share a page with others', in front of
+# the zones, most of whose pages a small program never touches.)
 libslabcore_la_SOURCES = \
+	lib/base.h \
+	lib/heap.c lib/heap.h \
+	lib/magazine.c lib/magazine.h \
+	lib/slab.c lib/slab.h \
+	lib/owner.c lib/owner.h lib/owner_entry.c \
+	lib/sizeclass.c lib/sizeclass.h \
+	lib/pagemap.c lib/pagemap.h \
+	lib/lock.c lib/lock.h \
+	lib/meta.c lib/meta.h \
+	lib/remote.c lib/remote.h \
+	lib/run.c lib/run.h \
+	lib/zone_purge.c \
+	lib/zone.c lib/zone.h \
+	lib/zonelist.c lib/zonelist.h \
+	lib/buddy.c lib/buddy.h \
+	lib/pageblock.c lib/pageblock.h \
+	lib/region.c lib/region.h \
+	lib/sys.c lib/sys.h \
+	lib/numa.c lib/numa.h \
+	lib/options.c lib/options.h \
+	lib/fork.c lib/fork.h \
+	lib/hugetlb.c lib/hugetlb.h \
+	lib/report_exit.c lib/report_exit.h \
+	lib/mapping.c lib/mapping.h \
+	lib/fault.c lib/fault.h \
+	lib/background.c lib/background.h
+libslabcore_la_SOURCES += \
 	lib/api.c \
 	lib/api_pages.c \
-	lib/background.c lib/background.h \
-	lib/base.h \
-	lib/buddy.c lib/buddy.h \
 	lib/check.c lib/check.h \
 	lib/contig.c lib/contig.h \
 	lib/dma.c lib/dma.h \
@@ -21,11 +45,7 @@ libslabcore_la_SOURCES = \
 	lib/dma_pool.c \
 	lib/dma_region.c \
 	lib/expose.h \
-	lib/fault.c lib/fault.h \
-	lib/fork.c lib/fork.h \
 	lib/gather.c lib/gather.h \
-	lib/heap.c lib/heap.h \
-	lib/hugetlb.c lib/hugetlb.h \
 	lib/hugetlb_fork.c \
 	lib/kmem_cache.c lib/kmem_cache.h \
 	lib/kmem_class.c lib/kmem_class.h \
@@ -34,30 +54,15 @@ libslabcore_la_SOURCES = \
 	lib/kmalloc.c \
 	lib/kmem_api.c lib/kmem_api.h \
 	lib/kmem_reserve.c lib/kmem_reserve.h \
-	lib/lock.c lib/lock.h \
-	lib/magazine.c lib/magazine.h \
-	lib/mapping.c lib/mapping.h \
-	lib/meta.c lib/meta.h \
-	lib/numa.c lib/numa.h \
-	lib/options.c lib/options.h \
-	lib/owner.c lib/owner.h lib/owner_entry.c \
 	lib/page.c lib/page.h \
-	lib/pageblock.c lib/pageblock.h \
-	lib/pagemap.c lib/pagemap.h \
 	lib/place.c lib/place.h \
 	lib/program.c lib/program.h \
 	lib/reclaim.c lib/reclaim.h \
-	lib/region.c lib/region.h \
-	lib/remote.c lib/remote.h \
 	lib/report.c lib/report.h \
 	lib/report_api.c \
-	lib/report_exit.c lib/report_exit.h \
 	lib/report_json.c \
 	lib/report_kind.h \
 	lib/report_root.c lib/report_root.h \
-	lib/run.c lib/run.h \
-	lib/sizeclass.c lib/sizeclass.h \
-	lib/slab.c lib/slab.h \
 	lib/slob.c lib/slob.h \
 	lib/slob_api.c \
 	lib/slob_boot.c lib/slob_boot.h \
@@ -66,13 +71,9 @@ libslabcore_la_SOURCES = \
 	lib/slob_page.c lib/slob_page.h \
 	lib/snapshot.c lib/snapshot.h \
 	lib/stats.c lib/stats.h \
-	lib/sys.c lib/sys.h \
 	lib/text.c lib/text.h \
 	lib/thread.c lib/thread.h \
-	lib/version.h \
-	lib/zone_purge.c \
-	lib/zone.c lib/zone.h \
-	lib/zonelist.c lib/zonelist.h
+	lib/version.h
 
 pkginclude_HEADERS = \
 	lib/slabmalloc/dma.h \

@@ -30,7 +30,6 @@ static struct {
     pthread_key_t key;
     _Atomic bool key_valid;
     _Atomic(struct owner *) by_id[OWNERS_MAX];
-    struct lock_line *lines[OWNERS_MAX / LINES]; /* with the lock, until the owner is there */
 } owners;
 
 EXPOSE(OWNERS, owners.by_id);
@@ -76,22 +75,26 @@ struct owner *owner_of_tag(uint32_t tag) {
     return owner_by_id(tag >> TAG_CLASS_BITS);
 }
 
-static struct lock *lock_of(uint32_t id) {
-    return &owners.lines[id / LINES][id % LINES].lock;
+/* The owner that brought the lines in which the lock of owner ID lies. */
+static uint32_t first_of_lines(uint32_t id) {
+    return id < LINES ? 1 : id - id % LINES;
 }
 
-/* With the table's lock: OWNER gets the next id, if that has a lock; *LINES are used if they were missing. */
+static struct lock *lock_of(uint32_t id) {
+    uint32_t first = first_of_lines(id);
+    struct lock_line *line = (struct lock_line *)owner_by_id(first)->lock;
+    return &line[id - first].lock;
+}
+
+/* With the table's lock: OWNER gets the next id, if that has a lock; *LINES are used if it is the first of them. */
 static bool enter(struct owner *owner, struct lock_line **lines) {
     uint32_t id = owner_count() + 1;
-    struct lock_line **have = &owners.lines[id / LINES];
-    if (!*have) {
-        *have = *lines;
-        *lines = NULL;
-    }
-    if (!*have) {
+    bool first = id == first_of_lines(id);
+    if (first && !*lines) {
         return false;
     }
-    owner->lock = lock_of(id);
+    owner->lock = first ? &(*lines)[0].lock : lock_of(id);
+    *lines = first ? NULL : *lines;
     owner->magazines.tag = id << TAG_CLASS_BITS;
     atomic_store_explicit(&owners.by_id[id], owner, memory_order_release);
     atomic_store_explicit(&owners.count, id, memory_order_release);
