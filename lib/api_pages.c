@@ -212,6 +212,8 @@ static enum slabmalloc_page_state state_of(const struct place *place) {
         return SLABMALLOC_STATE_BLOCK;
     case PAGE_MAPPING:
         return SLABMALLOC_STATE_MAPPING;
+    case PAGE_SLOB:
+        return SLABMALLOC_STATE_SLOB;
     default:
         return SLABMALLOC_STATE_ISOLATED;
     }

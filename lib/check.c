@@ -58,7 +58,7 @@ static const char *check_class(const struct owner *owner, unsigned class) {
 
 static const char *check_owner(const struct owner *owner) {
     const char *broken = owner->emptied ? "slabs taken out of the lists were not given back" : NULL;
-    for (unsigned class = 0; class < CLASS_COUNT && !broken; class ++) {
+    for (unsigned class = 0; class < TAG_CLASSES && !broken; class = owner_next_class(owner, class)) {
         broken = check_class(owner, class);
     }
     broken = broken ? broken : run_cache_check(owner);

@@ -3,7 +3,7 @@
 #include "background.h"
 #include "dma.h"
 #include "hugetlb.h"
-#include "kmem_class.h"
+#include "kmem_cache.h"
 #include "lock.h"
 #include "mapping.h"
 #include "meta.h"
@@ -93,6 +93,7 @@ static void fork_child(void) {
     bool inside = forking.nmine || region_purging;
     owner_fork_child(inside, reclaim_fork_child);
     if (!inside) {
+        kmem_fork_child();
         zone_fork_child();
     }
     dma_fork_child(inside);

@@ -171,11 +171,17 @@ static void *large_alloc(struct owner *owner, size_t bytes, size_t align, bool z
     return mapping_alloc(max_size(bytes, 1), align, zero);
 }
 
+/* More than any address space has: nothing that is given back would help. */
+static bool is_impossible(size_t bytes, size_t align) {
+    const size_t most = (size_t)1 << ADDRESS_BITS;
+    return bytes > most || align > most - bytes;
+}
+
 static void *route(struct owner *owner, size_t bytes, size_t align, bool zero) {
     if (bytes <= SLAB_MAX && align == 1) {
         return slab_alloc(owner, sizeclass_of(bytes));
     }
-    if (bytes > PTRDIFF_MAX - BLOCK_BYTES || align > PTRDIFF_MAX - BLOCK_BYTES - bytes) {
+    if (is_impossible(bytes, align)) {
         return NULL;
     }
     return large_alloc(owner, bytes, align, zero);
@@ -209,7 +215,7 @@ static void slob_tick(void) {
 static void *slob_allocate(size_t bytes, size_t align, bool zero) {
     slob_tick();
     void *p = slob_alloc(slob_of_process(), bytes, align, zero);
-    if (unlikely(!p) && heap_relieve()) {
+    if (unlikely(!p) && !is_impossible(bytes, align) && heap_relieve()) {
         p = slob_alloc(slob_of_process(), bytes, align, zero);
     }
     return p ? p : no_memory();
@@ -218,7 +224,7 @@ static void *slob_allocate(size_t bytes, size_t align, bool zero) {
 static void *slob_reallocate(void *p, size_t bytes) {
     slob_tick();
     void *to = slob_realloc(slob_of_process(), p, bytes);
-    if (unlikely(!to) && heap_relieve()) {
+    if (unlikely(!to) && !is_impossible(bytes, 1) && heap_relieve()) {
         to = slob_realloc(slob_of_process(), p, bytes);
     }
     return to ? to : no_memory();
@@ -238,7 +244,7 @@ static void *allocate(size_t bytes, size_t align, bool zero) {
         return slob_allocate(bytes, align, zero);
     }
     void *p = route(heap_enter(), bytes, align, zero);
-    if (unlikely(!p) && heap_relieve()) {
+    if (unlikely(!p) && !is_impossible(bytes, align) && heap_relieve()) {
         p = route(heap_enter(), bytes, align, zero);
     }
     if (unlikely(!p)) {

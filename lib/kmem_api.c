@@ -33,7 +33,9 @@ API struct slabmalloc_cache *slabmalloc_cache_create(const char *name, size_t si
 }
 
 API int slabmalloc_cache_destroy(struct slabmalloc_cache *cache) {
-    int saved = errno, error = cache ? kmem_destroy(cache) : 0;
+    int saved = errno;
+    heap_enter(); /* a fork child first settles what its parent's other threads left in mid-step */
+    int error = cache ? kmem_destroy(cache) : 0;
     errno = error ? error : saved;
     return error ? -1 : 0;
 }

@@ -64,9 +64,13 @@ void kmem_flush_class(struct owner *owner, unsigned class, bool release) {
         full = *remote;
         counter_sub(&remote->count, full.count);
         entry->remote = release ? NULL : remote;
+        atomic_fetch_add_explicit(&kmem_class_of(class)->moving, 1, memory_order_relaxed);
     }
     owner_unlock(owner);
     kmem_give(full.object, full.count, false);
+    if (remote) {
+        atomic_fetch_sub_explicit(&kmem_class_of(class)->moving, 1, memory_order_release);
+    }
     if (remote && release) {
         meta_free(remote, sizeof *remote);
     }

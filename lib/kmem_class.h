@@ -48,6 +48,7 @@ struct kmem_class {
     uint64_t parked_at; /* ms; when the oldest of them was parked */
     unsigned pins;      /* threads of other calls that are about to call the cache's functions */
     /* Anybody's. */
+    _Atomic uint32_t moving; /* threads that took gathered objects and did not give them back yet */
     _Atomic uint32_t nslabs; /* whose tags name the class */
     _Atomic uint32_t colour; /* of the next slab */
     _Atomic bool has_parked; /* a look before the lock */

@@ -148,10 +148,13 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
 
 /* --- Pins: who calls a cache's functions without being in a call of the cache --- */
 
+static __thread unsigned pinning __attribute__((tls_model("initial-exec")));
+
 static bool pin(struct kmem_class *kmem) {
     lock_take(kmem_lock());
     bool there = kmem->caches;
     kmem->pins += there;
+    pinning += there;
     lock_drop(kmem_lock());
     return there;
 }
@@ -159,6 +162,7 @@ static bool pin(struct kmem_class *kmem) {
 static void unpin(struct kmem_class *kmem) {
     lock_take(kmem_lock());
     kmem->pins--;
+    pinning--;
     lock_drop(kmem_lock());
 }
 
@@ -245,7 +249,7 @@ static void collect(struct kmem_class *kmem) {
 static bool end_class(struct kmem_class *kmem) {
     for (unsigned step = 0; step < WAIT_STEPS; step++) {
         collect(kmem);
-        bool pinned = is_pinned(kmem);
+        bool pinned = is_pinned(kmem) || atomic_load_explicit(&kmem->moving, memory_order_acquire);
         if (!pinned && count(kmem->class).out) {
             return false;
         }
@@ -389,6 +393,16 @@ bool kmem_relieve(void) {
 }
 
 void kmem_fork_child(void) {
+    if (pinning) {
+        return;
+    }
+    for (unsigned i = 0; i < kmem_class_count(); i++) {
+        struct kmem_class *kmem = kmem_class_of(KMEM_CLASS_FIRST + i);
+        if (kmem->pins || atomic_load_explicit(&kmem->moving, memory_order_relaxed)) {
+            kmem->pins = 0;
+            atomic_store_explicit(&kmem->moving, 0, memory_order_relaxed);
+        }
+    }
     atomic_store_explicit(&relieving, false, memory_order_relaxed);
 }
 

@@ -25,6 +25,8 @@ static struct place thing_at(uintptr_t head, struct page page) {
     case PAGE_FREE:
     case PAGE_ISOLATED:
         return place_at(head, page.state, (size_t)1 << page.order);
+    case PAGE_SLOB:
+        return place_at(head, PAGE_SLOB, 1);
     case PAGE_BLOCK_ON:
         page = page_peek(pagemap_page(page.link));
         return page.state == PAGE_BLOCK ? place_at(head, PAGE_BLOCK, page.link) : place_at(head, PAGE_BODY, 1);

@@ -190,7 +190,6 @@ static void file_held_slabs(struct owner *owner) {
 }
 
 void reclaim_fork_child(void) {
-    kmem_fork_child();
     for (uint32_t id = owner_count(); id; id--) {
         file_held_slabs(owner_by_id(id));
         remote_return_inbox(owner_by_id(id));

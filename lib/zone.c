@@ -151,7 +151,7 @@ static struct region region_for(const struct zone *zone, size_t least, uint8_t *
     *pool_shift = zone->kind == ZONE_NORMAL ? options.pool_shift : 0;
     if (*pool_shift) {
         bool large = counter_read(&zone->mapped_pages) << PAGE_SHIFT >= POOL_LARGE;
-        struct region region = region_map_pool(large ? REGION_HUGE : REGION_SMALL, least, bind);
+        struct region region = region_map_pool(max_size(large ? REGION_HUGE : REGION_SMALL, least), least, bind);
         if (region.npages) {
             return region;
         }

@@ -110,6 +110,7 @@ enum slabmalloc_page_state {
     SLABMALLOC_STATE_MAPPING,  /* the first page of a malloc block above a pageblock, which has a mapping of its own */
     SLABMALLOC_STATE_CACHED,   /* in a thread's cache of free blocks or runs */
     SLABMALLOC_STATE_ISOLATED, /* being given back to the kernel, or on the way from one of these states to another */
+    SLABMALLOC_STATE_SLOB,     /* in a SLOB heap, where blocks of less than a page share it */
 };
 
 enum slabmalloc_page_backing {

@@ -403,6 +403,49 @@ Test(kmem_cache, memory_the_kernel_refuses_comes_from_reclaim_functions_and_empt
     things_destroy(cache, &books);
 }
 
+Test(kmem_cache, requests_that_no_memory_can_serve_ask_no_reclaim_function) {
+    struct books books = {0};
+    struct slabmalloc_cache *cache = things_create("thing", sizeof(struct thing), 0, &books);
+    MUST(!slabmalloc_malloc(SIZE_MAX / 2) && errno == ENOMEM && books.reclaims == 0);
+    MUST(!slabmalloc_aligned_alloc((size_t)1 << 62, 4096) && books.reclaims == 0);
+    things_destroy(cache, &books);
+}
+
+/* Another thread's pin, which fork leaves behind: destroy would wait for it, and give up. */
+Test(kmem_cache, a_child_can_destroy_what_a_thread_it_does_not_have_was_using) {
+    struct slabmalloc_cache *cache = plain("pinned", 100, 0, 0);
+    fill(cache, 10);
+    empty(cache, 10);
+    lock_take(kmem_lock());
+    cache->kmem->pins++;
+    lock_drop(kmem_lock());
+    pid_t pid = fork();
+    if (!pid) {
+        MUST(!slabmalloc_cache_destroy(cache));
+        _exit(0);
+    }
+    lock_take(kmem_lock());
+    cache->kmem->pins--;
+    lock_drop(kmem_lock());
+    int status;
+    MUST(waitpid(pid, &status, 0) == pid);
+    MUST_BE_GOOD_END(status);
+    MUST(!slabmalloc_cache_destroy(cache));
+}
+
+Test(kmem_cache, check_looks_at_slabs_of_caches_too) {
+    struct slabmalloc_cache *cache = plain("checked", 100, 0, 0);
+    fill(cache, 10);
+    MUST_BE_SOUND();
+    struct slab *slab = slab_of(objects[0]);
+    slab->nfree++;
+    MUST(slabmalloc_check() != NULL);
+    slab->nfree--;
+    MUST_BE_SOUND();
+    empty(cache, 10);
+    MUST(!slabmalloc_cache_destroy(cache));
+}
+
 Test(kmem_cache, destroy_refuses_while_objects_are_live) {
     struct books books = {0};
     struct slabmalloc_cache *cache = things_create("thing", sizeof(struct thing), 0, &books);

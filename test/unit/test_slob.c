@@ -2,6 +2,7 @@
 #include "heap.h"
 #include "lock_wait.h"
 #include "pagemap.h"
+#include "slabmalloc/pages.h"
 #include "slabmalloc/slob.h"
 #include "slob.h"
 #include "slob_boot.h"
@@ -547,6 +548,15 @@ static void note_lock(struct lock *lock) {
 }
 
 /* Else a child could find what the lock covers in mid-step, and the lock held by a thread it does not have. */
+Test(slob, page_info_names_a_page_of_a_heap) {
+    struct slabmalloc_slob *heap = slabmalloc_slob_create();
+    void *p = slabmalloc_slob_alloc(heap, 100);
+    struct slabmalloc_page_info info;
+    MUST(slabmalloc_page_info(p, &info, sizeof info) == 1);
+    MUST(info.state == SLABMALLOC_STATE_SLOB && info.pages == 1 && info.order == 0);
+    slabmalloc_slob_destroy(heap);
+}
+
 Test(slob, fork_waits_for_every_lock_that_another_thread_holds) {
     struct slob *a = slob_create(1), *b = slob_create(2);
     MUST(waits_for(&a->lock, fork_once));
