@@ -97,6 +97,11 @@ static void magazine_set_slots(struct owner *owner, unsigned class, void **slots
     __atomic_store_n(&owner_cache(owner, class)->capacity, (uint16_t)capacity, __ATOMIC_RELAXED);
 }
 
+/* Its thread's to write; reports read it. */
+static void set_batch(struct owner_cache *cache, size_t batch) {
+    __atomic_store_n(&cache->batch, (uint8_t)batch, __ATOMIC_RELAXED);
+}
+
 void magazine_init(struct owner *owner) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         owner->magazines.of[class] = magazine_empty;
@@ -132,7 +137,7 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
     size_t capacity = owner_cache(owner, class)->capacity;
     void **base = magazine_base(owner, class);
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
-    owner_cache(owner, class)->batch = 0;
+    set_batch(owner_cache(owner, class), 0);
     owner_cache(owner, class)->before = (uint16_t)(capacity / 2);
     owner_unlock(owner);
     if (capacity) {
@@ -206,7 +211,7 @@ size_t magazine_next_batch(struct owner *owner, unsigned class) {
         magazine_grow(owner, class);
     }
     batch = min_size(batch, cache->capacity);
-    cache->batch = (uint8_t)batch;
+    set_batch(cache, batch);
     return batch;
 }
 
@@ -281,7 +286,8 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
     if (*m->top == p || slab_is_free(slab, (size_t)index)) {
         fault_pointer("double free", p);
     }
-    owner_cache(owner, class)->batch /= 2; /* a run of frees: the next misses are not consecutive */
+    struct owner_cache *cache = owner_cache(owner, class);
+    set_batch(cache, cache->batch / 2u); /* a run of frees: the next misses are not consecutive */
     if (m->top == m->limit && !magazine_grow_if_it_pays(owner, class)) {
         size_t count = magazine_count(owner, class);
         owner_lock(owner);
@@ -331,7 +337,7 @@ void magazine_abandon(struct owner *owner) {
             owner_entry(owner, class)->remote = NULL;
         }
         owner_cache(owner, class)->capacity = 0;
-        owner_cache(owner, class)->batch = 0;
+        set_batch(owner_cache(owner, class), 0);
     }
 }
 

@@ -45,8 +45,8 @@ void snapshot_add_slab(struct snapshot_cache *cache, const struct slab *slab) {
 
 void snapshot_add_magazine(struct snapshot_cache *cache, const struct owner_cache *of, size_t count, size_t out) {
     cache->cached += min_size(count, out);
-    cache->limit = max_size(cache->limit, of->capacity);
-    cache->batch = max_size(cache->batch, of->batch);
+    cache->limit = max_size(cache->limit, __atomic_load_n(&of->capacity, __ATOMIC_RELAXED));
+    cache->batch = max_size(cache->batch, __atomic_load_n(&of->batch, __ATOMIC_RELAXED));
 }
 
 void snapshot_add_cache(struct snapshot *snapshot, struct snapshot_cache *cache) {

@@ -98,10 +98,10 @@ WORKLOAD static void drop(size_t i) {
 }
 
 WORKLOAD static void resize(size_t i, size_t bytes) {
-    struct block_held *h = &held[i];
-    if (i >= nheld || !h->p) {
+    if (i >= nheld || !held[i].p) {
         return;
     }
+    struct block_held *h = &held[i];
     errno = ERRNO_BEFORE;
     char *p = checked(slabmalloc_realloc(h->p, bytes));
     MUST(holds(p ? p : h->p, h->bytes, p ? min_size(bytes, h->bytes) : h->bytes, i));
