@@ -395,7 +395,8 @@ static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
     if (npages == extent.npages) {
         return p;
     }
-    extent_unmap((struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages});
+    extent_unmap(
+        (struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages, .backing = extent.backing});
     live_count((ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
     extent.npages = npages;
     mapping_mark(extent);
