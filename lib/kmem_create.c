@@ -148,7 +148,7 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
 
 /* --- Pins: who calls a cache's functions without being in a call of the cache --- */
 
-static __thread unsigned pinning __attribute__((tls_model("initial-exec")));
+static __thread unsigned char pinning __attribute__((tls_model("initial-exec")));
 
 static bool pin(struct kmem_class *kmem) {
     lock_take(kmem_lock());
