@@ -9,6 +9,7 @@
 #include "slob_large.h"
 #include "slob_page.h"
 #include "support.h"
+#include "sys.h"
 
 #define STEPS 2 /* alignments of a heap: 8 and 16 bytes */
 
@@ -378,6 +379,31 @@ Test(slob, destroy_gives_everything_back) {
 }
 
 /* --- Large blocks --- */
+
+static struct slob *looked_at;
+static unsigned looks;
+
+static bool look_at_heap(enum sys_call call) {
+    looks += call == SYS_REMAP || call == SYS_UNMAP;
+    must_be_sound(looked_at);
+    return false;
+}
+
+/* What another thread, or a child, sees of a heap while this one moves a block. */
+Test(slob, heaps_are_sound_while_a_large_block_is_resized) {
+    looked_at = slob_create(1);
+    char *p = take(looked_at, 5 * MIB), *other = take(looked_at, 7 * MIB);
+    pattern_fill(p, 3 * MIB, 8);
+    sys_fault_hook = look_at_heap;
+    p = slob_realloc(looked_at, p, 40 * MIB);
+    p = slob_realloc(looked_at, p, 3 * MIB);
+    sys_fault_hook = NULL;
+    MUST(looks >= 2 && pattern_holds(p, 3 * MIB, 8) && totals(looked_at).large_blocks == 2);
+    slob_free(looked_at, other);
+    slob_free(looked_at, p);
+    slob_destroy(looked_at);
+    MUST_BE_SOUND();
+}
 
 Test(slob, large_blocks_are_tracked_grow_in_place_and_go_back) {
     struct slob *heap = slob_create(1);
