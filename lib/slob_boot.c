@@ -43,6 +43,14 @@ static void count_dirty(void) {
     __atomic_store_n(&slob_boot.ndirty, n, __ATOMIC_RELAXED);
 }
 
+size_t slob_boot_free_pages(void) {
+    size_t used = 0;
+    for (size_t word = 0; word < BOOT_PAGES / 64; word++) {
+        used += (size_t)__builtin_popcountll(slob_boot.used[word]);
+    }
+    return BOOT_PAGES - used;
+}
+
 /* The first page from FIRST on whose bit is clear; BOOT_PAGES: none. */
 static size_t first_clear(const uint64_t *words, size_t first) {
     for (size_t word = first / 64; word < BOOT_PAGES / 64; word++, first = word * 64) {

@@ -1,6 +1,7 @@
 /* SLOB heaps: blocks in a page, three lists, next fit, coalescing, large blocks, boot pages, threads, fork, misuse. */
 #include "heap.h"
 #include "lock_wait.h"
+#include "options.h"
 #include "pagemap.h"
 #include "slabmalloc/pages.h"
 #include "slabmalloc/slob.h"
@@ -781,4 +782,42 @@ Test(slob, check_finds_planted_damage) {
     heap->large_pages--;
     must_be_sound(heap);
     slob_destroy(heap);
+}
+
+/* --- Malloc's heap in the process's totals --- */
+
+static struct slabmalloc_stats used_after(const struct slabmalloc_stats *before) {
+    struct slabmalloc_stats stats = stats_now();
+    stats.used_bytes -= before->used_bytes;
+    stats.slab_used_bytes -= before->slab_used_bytes;
+    stats.run_bytes -= before->run_bytes;
+    stats.mapping_bytes -= before->mapping_bytes;
+    return stats;
+}
+
+static void count_in_slob_mode(void *arg) {
+    (void)arg;
+    options_parse("heap:slob");
+    slob_start_process();
+    struct slabmalloc_stats before = stats_now();
+    char *small = slabmalloc_malloc(1000), *run = slabmalloc_malloc(100 * KIB), *mapping = slabmalloc_malloc(6 * MIB);
+    struct slabmalloc_stats stats = used_after(&before);
+    MUST(stats.slab_used_bytes >= 1000 && stats.slab_used_bytes < 1200); /* with two nodes */
+    MUST(stats.run_bytes == 100 * KIB && stats.mapping_bytes == 6 * MIB);
+    MUST(stats.used_bytes == stats.slab_used_bytes + stats.run_bytes + stats.mapping_bytes);
+    MUST(stats.slab_bytes >= PAGE_BYTES && stats.slab_bytes <= 3 * PAGE_BYTES);
+    MUST(stats.zone_bytes >= BOOT_PAGES * PAGE_BYTES && stats.mapped_bytes >= stats.zone_bytes + 6 * MIB);
+    slabmalloc_free(run);
+    MUST(stats_now().zone_dirty_bytes <= stats_now().zone_free_bytes);
+    slabmalloc_free(small);
+    slabmalloc_free(mapping);
+    stats = used_after(&before);
+    MUST(!stats.used_bytes && !stats.slab_bytes);
+    MUST_BE_SOUND();
+    slob_of_process()->large_pages++;
+    MUST(!strcmp(slabmalloc_check(), "a SLOB heap's large blocks differ from its sums"));
+}
+
+Test(slob, malloc_s_heap_is_counted_and_checked_with_the_process_s) {
+    child_must_end_well(count_in_slob_mode, NULL);
 }
