@@ -4,7 +4,6 @@
 #include "magazine.h"
 #include "mapping.h"
 #include "meta.h"
-#include "options.h"
 #include "page.h"
 #include "region.h"
 #include "slob.h"
@@ -134,23 +133,11 @@ static void gather_mappings(struct snapshot *snapshot) {
     snapshot->mapping_peak_count = totals.peak_count;
 }
 
-/* Malloc's SLOB heap: its pages of small blocks count as slabs, boot pages as a zone's. */
-static void gather_slob(struct slabmalloc_stats *stats) {
+static void gather_slob(struct snapshot *snapshot) {
     struct slob *heap = slob_of_process();
-    struct slabmalloc_slob_stats slob = {0};
-    slob_stats(heap, &slob);
-    stats->slab_bytes += slob.held_bytes - slob.large_bytes;
-    stats->slab_used_bytes += slob.used_bytes - slob.large_bytes;
-    if (!slob_boot.pfn) {
-        return;
-    }
     lock_take(&heap->lock);
-    size_t free_pages = slob_boot_free_pages();
+    snapshot_add_slob(snapshot, heap, &slob_boot);
     lock_drop(&heap->lock);
-    stats->mapped_bytes += BOOT_PAGES << PAGE_SHIFT;
-    stats->zone_bytes += BOOT_PAGES << PAGE_SHIFT;
-    stats->zone_free_bytes += free_pages << PAGE_SHIFT;
-    stats->zone_dirty_bytes += slob_dirty_pages() << PAGE_SHIFT;
 }
 
 void snapshot_gather(struct snapshot *snapshot) {
@@ -170,8 +157,6 @@ void snapshot_gather(struct snapshot *snapshot) {
     snapshot->pages_out = page_pages_out();
     snapshot->stats.metadata_bytes = meta_mapped();
     snapshot->stats.mapped_bytes = region_footprint();
-    if (options.slob) {
-        gather_slob(&snapshot->stats);
-    }
+    gather_slob(snapshot);
     snapshot_finish(snapshot);
 }

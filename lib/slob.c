@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "expose.h"
 #include "fault.h"
 #include "meta.h"
 #include "options.h"
@@ -17,6 +18,8 @@
 #define ID_LAST 255
 
 static struct slob process = {.id = ID_PROCESS, .step = 2, .boot = true, .kind = ZONE_NORMAL};
+
+EXPOSE(SLOB, process);
 
 static struct {
     struct lock lock;

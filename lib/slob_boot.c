@@ -1,8 +1,11 @@
 #include "slob_boot.h"
 
+#include "expose.h"
 #include "sys.h"
 
 struct slob_boot slob_boot WRITTEN_AT_START;
+
+EXPOSE(SLOB_BOOT, slob_boot);
 
 void slob_boot_init(void) {
     size_t bytes =
@@ -41,14 +44,6 @@ static void count_dirty(void) {
         n += (size_t)__builtin_popcountll(slob_boot.dirty[word] & ~slob_boot.used[word]);
     }
     __atomic_store_n(&slob_boot.ndirty, n, __ATOMIC_RELAXED);
-}
-
-size_t slob_boot_free_pages(void) {
-    size_t used = 0;
-    for (size_t word = 0; word < BOOT_PAGES / 64; word++) {
-        used += (size_t)__builtin_popcountll(slob_boot.used[word]);
-    }
-    return BOOT_PAGES - used;
 }
 
 /* The first page from FIRST on whose bit is clear; BOOT_PAGES: none. */

@@ -53,9 +53,6 @@ bool slob_boot_claim(uintptr_t pfn, size_t npages);
 /* Gives pages back; PURGED: they read zero again. */
 void slob_boot_give(uintptr_t pfn, size_t npages, bool purged);
 
-/* Free pages; all of them where there is no mapping yet. */
-size_t slob_boot_free_pages(void);
-
 /* Takes free pages in a row that may be resident, to be given back purged; 0: there are none. */
 uintptr_t slob_boot_take_dirty(size_t *npages);
 
