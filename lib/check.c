@@ -2,10 +2,12 @@
 
 #include "magazine.h"
 #include "mapping.h"
+#include "options.h"
 #include "owner.h"
 #include "page.h"
 #include "remote.h"
 #include "run.h"
+#include "slob.h"
 #include "zone.h"
 
 /* --- Owners --- */
@@ -197,5 +199,6 @@ const char *check_all(void) {
     broken = broken || !self ? broken : check_own(self);
     broken = broken ? broken : owner_check_idle();
     broken = broken ? broken : check_zones();
+    broken = broken || !options.slob ? broken : slob_check(slob_of_process());
     return broken ? broken : mapping_check();
 }

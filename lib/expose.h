@@ -20,6 +20,8 @@ enum exposed_id {
     EXPOSED_PAGEMAP_HIGH,
     EXPOSED_KMEM_TABLES, /* pointer to struct kmem_class *[]; NULL before the first cache */
     EXPOSED_KMEM_COUNT,  /* uint32_t */
+    EXPOSED_SLOB,        /* struct slob: malloc's */
+    EXPOSED_SLOB_BOOT,   /* struct slob_boot */
     EXPOSED_FOOTPRINT,   /* size_t, as all below */
     EXPOSED_PAGES_OUT,
     EXPOSED_META_MAPPED,

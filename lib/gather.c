@@ -6,6 +6,8 @@
 #include "meta.h"
 #include "page.h"
 #include "region.h"
+#include "slob.h"
+#include "slob_boot.h"
 #include "sys.h"
 
 /* What OWNER has of CLASS. With its lock. */
@@ -131,6 +133,13 @@ static void gather_mappings(struct snapshot *snapshot) {
     snapshot->mapping_peak_count = totals.peak_count;
 }
 
+static void gather_slob(struct snapshot *snapshot) {
+    struct slob *heap = slob_of_process();
+    lock_take(&heap->lock);
+    snapshot_add_slob(snapshot, heap, &slob_boot);
+    lock_drop(&heap->lock);
+}
+
 void snapshot_gather(struct snapshot *snapshot) {
     snapshot_init(snapshot, sys_pid());
     snapshot->next_zone = next_zone;
@@ -148,5 +157,6 @@ void snapshot_gather(struct snapshot *snapshot) {
     snapshot->pages_out = page_pages_out();
     snapshot->stats.metadata_bytes = meta_mapped();
     snapshot->stats.mapped_bytes = region_footprint();
+    gather_slob(snapshot);
     snapshot_finish(snapshot);
 }

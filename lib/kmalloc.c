@@ -2,7 +2,6 @@
 #include "slabmalloc/kmalloc.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "heap.h"
@@ -10,6 +9,7 @@
 #include "owner.h"
 #include "pagemap.h"
 #include "run.h"
+#include "snapshot.h"
 #include "zone.h"
 
 #define API __attribute__((visibility("default")))
@@ -33,28 +33,32 @@ static bool wants_pages(unsigned flags, int node) {
     return !owner || (unsigned)node != owner->node;
 }
 
-/* All of the block that ksize will name reads zero, so that krealloc need clear nothing it cannot see. */
-static void *zeroed(size_t bytes) {
-    if (bytes <= SLAB_MAX && !options.slob) {
-        return heap_calloc(1, sizeclass_bytes(sizeclass_of(bytes)));
-    }
-    size_t unit = bytes <= RUN_MAX ? PAGE_BYTES : BLOCK_BYTES;
-    if (bytes > PTRDIFF_MAX - unit) {
-        return fail(ENOMEM);
-    }
-    if (bytes > SLAB_MAX) {
-        return heap_calloc(1, round_up(bytes, unit));
-    }
-    char *p = heap_calloc(1, bytes);
-    return p ? memset(p, 0, heap_usable(p)) : NULL;
-}
-
 /* Size classes align powers of two by themselves. */
 static void *plain(size_t bytes) {
     if (unlikely(options.slob) && is_pow2(bytes)) {
         return heap_aligned(min_size(bytes, PAGE_BYTES), bytes);
     }
     return heap_malloc(bytes);
+}
+
+/* All of the block that ksize will name reads zero, so that krealloc need clear nothing it cannot see. */
+static void *zeroed(size_t bytes) {
+    if (bytes <= SLAB_MAX && !options.slob) {
+        return heap_calloc(1, sizeclass_bytes(sizeclass_of(bytes)));
+    }
+    if (bytes <= SLAB_MAX) {
+        char *p = plain(bytes);
+        return p ? memset(p, 0, heap_usable(p)) : NULL;
+    }
+    if (bytes > PTRDIFF_MAX - PAGE_BYTES) {
+        return fail(ENOMEM);
+    }
+    size_t cleared = round_up(bytes, PAGE_BYTES);
+    char *p = heap_calloc(1, cleared);
+    if (p) {
+        memset(p + cleared, 0, heap_usable(p) - cleared); /* a mapping may be longer than was asked for */
+    }
+    return p;
 }
 
 static inline void *allocate(size_t bytes, unsigned flags, int node) {
@@ -138,6 +142,14 @@ static void *move(void *p, size_t old_bytes, size_t bytes, unsigned flags) {
     return to;
 }
 
+/* SLOB resizes and moves without regard to alignment; whatever is no small block is page aligned. */
+static bool slob_misplaces(const void *p, size_t usable, size_t bytes) {
+    if (likely(!options.slob) || !is_pow2(bytes) || bytes >= PAGE_BYTES) {
+        return false;
+    }
+    return bytes > usable || usable >= PAGE_BYTES || (uintptr_t)p & (bytes - 1);
+}
+
 API void *slabmalloc_krealloc(const void *p, size_t bytes, unsigned flags) {
     if (!p) {
         return allocate(bytes, flags, SLABMALLOC_ANY_NODE);
@@ -152,6 +164,9 @@ API void *slabmalloc_krealloc(const void *p, size_t bytes, unsigned flags) {
     size_t usable = slabmalloc_ksize(p);
     if (is_block(p) || (flags & SLABMALLOC_PAGE_ZERO && bytes > usable)) {
         return bytes <= usable ? unconst(p) : move(unconst(p), usable, bytes, flags);
+    }
+    if (slob_misplaces(p, usable, bytes)) {
+        return move(unconst(p), usable, bytes, flags);
     }
     return heap_realloc(unconst(p), bytes);
 }
@@ -173,12 +188,19 @@ API size_t slabmalloc_kmalloc_cache_size(size_t bytes) {
 }
 
 API size_t slabmalloc_kmalloc_cache_name(size_t bytes, char *name, size_t name_bytes) {
-    size_t size = slabmalloc_kmalloc_cache_size(bytes);
-    if (!size) {
+    if (!slabmalloc_kmalloc_cache_size(bytes)) {
         if (name_bytes) {
             *name = 0;
         }
         return 0;
     }
-    return (size_t)snprintf(name, name_bytes, "kmalloc-%zu", size);
+    char full[SNAPSHOT_NAME];
+    snapshot_class_name(sizeclass_of(bytes), full);
+    size_t length = strlen(full);
+    if (name_bytes) {
+        size_t kept = min_size(length, name_bytes - 1);
+        memcpy(name, full, kept);
+        name[kept] = 0;
+    }
+    return length;
 }

@@ -19,6 +19,8 @@
 #include "page.h"
 #include "pagemap.h"
 #include "slab.h"
+#include "slob.h"
+#include "slob_boot.h"
 #include "version.h"
 #include "zone.h"
 
@@ -29,10 +31,11 @@
         sizeof(struct zone), sizeof(struct owner), sizeof(struct slab), sizeof(struct page), sizeof(struct block),     \
             sizeof(struct chunk), sizeof(struct page_cache), sizeof(struct kmem_class),                                \
             sizeof(struct slabmalloc_cache), sizeof(struct class_chunk), sizeof(struct class_table),                   \
-            sizeof(struct leaf), sizeof(struct pagemap), offsetof(struct zone, mapped_pages),                          \
-            offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS, CLASS_COUNT, EXPOSED_COUNT                     \
+            sizeof(struct leaf), sizeof(struct pagemap), sizeof(struct slob), sizeof(struct slob_boot),                \
+            offsetof(struct zone, mapped_pages), offsetof(struct owner, cache), PAGE_SHIFT, NORDERS, GROUPS,           \
+            CLASS_COUNT, EXPOSED_COUNT                                                                                 \
     }
-#define REPORT_ROOT_LAYOUT_COUNT 20
+#define REPORT_ROOT_LAYOUT_COUNT 22
 
 struct report_root {
     char magic[16];

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "expose.h"
 #include "fault.h"
 #include "meta.h"
 #include "options.h"
@@ -17,6 +18,8 @@
 #define ID_LAST 255
 
 static struct slob process = {.id = ID_PROCESS, .step = 2, .boot = true, .kind = ZONE_NORMAL};
+
+EXPOSE(SLOB, process);
 
 static struct {
     struct lock lock;
@@ -293,7 +296,7 @@ static void refuse(const struct slob *heap, const void *p, uint32_t tag) {
 static enum page_state state_of(const struct slob *heap, const void *p) {
     uintptr_t pfn = pointer_pfn(p);
     if (heap->boot && slob_boot_has(pfn)) {
-        return slob_boot_page(pfn)->state;
+        return page_peek(slob_boot_page(pfn)).state; /* others change the words beside it */
     }
     uint32_t tag = pagemap_tag(p);
     return tag == TAG_SLOB ? PAGE_SLOB : tag == TAG_SLOB_LARGE ? PAGE_RUN : PAGE_NONE;

@@ -1,8 +1,11 @@
 #include "slob_boot.h"
 
+#include "expose.h"
 #include "sys.h"
 
 struct slob_boot slob_boot WRITTEN_AT_START;
+
+EXPOSE(SLOB_BOOT, slob_boot);
 
 void slob_boot_init(void) {
     size_t bytes =

@@ -188,16 +188,10 @@ void *slob_large_resize(struct slob *heap, void *p, size_t bytes) {
     lock_take(&heap->lock);
     struct slob_node *node = node_of(heap, p);
     size_t old = node->npages;
+    unlink_node(heap, node); /* meanwhile others, also a child, could not make sense of it */
     lock_drop(&heap->lock);
     void *to = pages_resize(heap, p, old, bytes);
-    set_node(to ? to : p, node); /* also where it stays: resizing marked it as an ordinary run or mapping */
-    if (to) {
-        lock_take(&heap->lock);
-        node->p = to;
-        node->npages = first_page(to)->link;
-        heap->large_pages += node->npages - old;
-        lock_drop(&heap->lock);
-    }
+    link_node(heap, node, to ? to : p); /* also where it stays: resizing marked it as an ordinary run or mapping */
     return to;
 }
 

@@ -111,6 +111,28 @@ void snapshot_add_block(struct snapshot_zone *zone, const struct block *block) {
     zone->huge_blocks += block_huge(block);
 }
 
+static size_t boot_free_pages(const struct slob_boot *boot) {
+    size_t used = 0;
+    for (size_t word = 0; word < BOOT_PAGES / 64; word++) {
+        used += (size_t)__builtin_popcountll(boot->used[word]);
+    }
+    return BOOT_PAGES - used;
+}
+
+void snapshot_add_slob(struct snapshot *snapshot, const struct slob *heap, const struct slob_boot *boot) {
+    struct slabmalloc_stats *stats = &snapshot->stats;
+    for (unsigned list = 0; list <= SLOB_FULL; list++) {
+        stats->slab_bytes += heap->npages[list] << PAGE_SHIFT;
+    }
+    stats->slab_used_bytes += heap->used_units * SLOB_UNIT;
+    if (boot->pfn) {
+        stats->mapped_bytes += BOOT_PAGES << PAGE_SHIFT;
+        stats->zone_bytes += BOOT_PAGES << PAGE_SHIFT;
+        stats->zone_free_bytes += boot_free_pages(boot) << PAGE_SHIFT;
+        stats->zone_dirty_bytes += counter_read(&boot->ndirty) << PAGE_SHIFT;
+    }
+}
+
 void snapshot_finish(struct snapshot *snapshot) {
     struct slabmalloc_stats *stats = &snapshot->stats;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {

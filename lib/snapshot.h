@@ -13,6 +13,8 @@
 
 #include "owner.h"
 #include "slabmalloc/slabmalloc.h"
+#include "slob.h"
+#include "slob_boot.h"
 #include "zone.h"
 
 #define SNAPSHOT_NAME SLABMALLOC_CACHE_NAME_BYTES
@@ -89,6 +91,10 @@ void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone);
 void snapshot_add_zone(struct snapshot *snapshot, const struct snapshot_zone *zone);
 
 void snapshot_add_block(struct snapshot_zone *zone, const struct block *block);
+
+/* Malloc's SLOB heap, whose pages of small blocks count as slabs, its boot pages as a zone's. After all that sets a
+ * total. Adds nothing where malloc is not SLOB. */
+void snapshot_add_slob(struct snapshot *snapshot, const struct slob *heap, const struct slob_boot *boot);
 
 /* When all is added, mappings and zones included: the totals that follow from others. */
 void snapshot_finish(struct snapshot *snapshot);

@@ -252,6 +252,12 @@ static void observe_totals(struct observer *o) {
     snapshot->pages_out = read_size(o, EXPOSED_PAGES_OUT);
     stats->metadata_bytes = read_size(o, EXPOSED_META_MAPPED);
     stats->mapped_bytes = read_size(o, EXPOSED_FOOTPRINT);
+    struct slob slob;
+    struct slob_boot boot;
+    if (read_at(o, address_of(o, EXPOSED_SLOB), &slob, sizeof slob) &&
+        read_at(o, address_of(o, EXPOSED_SLOB_BOOT), &boot, sizeof boot)) {
+        snapshot_add_slob(snapshot, &slob, &boot);
+    }
 }
 
 /* False: no memory here, or the process is gone. */

@@ -79,8 +79,17 @@ static inline void *kzalloc_node(size_t size, gfp_t flags, int node) {
     return slabmalloc_kzalloc_node(size, flags, node);
 }
 
+/* 0 bytes give a pointer of its own in P's place, as kmalloc(0) does: NULL always means that P is still the caller's.
+ */
 static inline void *krealloc(const void *p, size_t size, gfp_t flags) {
-    return slabmalloc_krealloc(p, size, flags);
+    if (!p || size) {
+        return slabmalloc_krealloc(p, size, flags);
+    }
+    void *empty = slabmalloc_kmalloc(0, flags);
+    if (empty) {
+        slabmalloc_kfree(p);
+    }
+    return empty;
 }
 
 static inline void *krealloc_array(const void *p, size_t n, size_t size, gfp_t flags) {
@@ -89,7 +98,7 @@ static inline void *krealloc_array(const void *p, size_t n, size_t size, gfp_t f
         errno = ENOMEM;
         return NULL;
     }
-    return slabmalloc_krealloc(p, total, flags);
+    return krealloc(p, total, flags);
 }
 
 static inline void kfree(const void *p) {
@@ -148,12 +157,13 @@ static inline void kvfree(const void *p) {
     slabmalloc_kvfree(p);
 }
 
+/* Whole pages; 0 bytes: NULL. */
 static inline void *vmalloc(size_t size) {
-    return slabmalloc_kvmalloc(size, GFP_KERNEL);
+    return slabmalloc_alloc_pages_exact(GFP_KERNEL, size);
 }
 
 static inline void *vzalloc(size_t size) {
-    return slabmalloc_kvmalloc(size, __GFP_ZERO);
+    return slabmalloc_alloc_pages_exact(__GFP_ZERO, size);
 }
 
 static inline void vfree(const void *p) {
@@ -218,13 +228,19 @@ static inline void kmem_cache_free(struct kmem_cache *cache, void *object) {
     slabmalloc_cache_free(cache, object);
 }
 
-/* N, or 0: then none was allocated. */
+/* N, or 0: then none was allocated. Zeroed ones come from no cache with a constructor, as kmem_cache_zalloc. */
 static inline int kmem_cache_alloc_bulk(struct kmem_cache *cache, gfp_t flags, size_t n, void **objects) {
-    size_t got = slabmalloc_cache_alloc_bulk(cache, n, objects);
-    for (size_t i = 0; flags & __GFP_ZERO && i < got; i++) {
-        memset(objects[i], 0, slabmalloc_cache_size(cache));
+    if (!(flags & __GFP_ZERO)) {
+        return (int)slabmalloc_cache_alloc_bulk(cache, n, objects);
     }
-    return (int)got;
+    for (size_t i = 0; i < n; i++) {
+        objects[i] = slabmalloc_cache_zalloc(cache);
+        if (!objects[i]) {
+            slabmalloc_cache_free_bulk(cache, i, objects);
+            return 0;
+        }
+    }
+    return (int)n;
 }
 
 static inline void kmem_cache_free_bulk(struct kmem_cache *cache, size_t n, void **objects) {

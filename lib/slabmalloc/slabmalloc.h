@@ -63,7 +63,10 @@ size_t slabmalloc_usable_size(const void *p);
  */
 int slabmalloc_trim(void);
 
-/* Totals in bytes unless the name says otherwise. Exact when no other thread allocates meanwhile. */
+/*
+ * Totals in bytes unless the name says otherwise. Exact when no other thread allocates meanwhile. Where malloc is SLOB
+ * (SLABMALLOC_CONF=heap:slob), its pages of small blocks count as slabs, and its first 4 MiB as a zone's pages.
+ */
 struct slabmalloc_stats {
     size_t mapped_bytes;         /* address space held for user memory: zones and mappings */
     size_t metadata_bytes;       /* held for the library's own structures, page map not included */

@@ -9,9 +9,13 @@ cat >"$tmp/expected" <<'END'
 disk0: queued 1500, done 1500, constructed once each: 1
 bulk 64 of size 40
 zeroed 1
+zeroed in bulk 64 1
 shrink 0
+constructed: zeroed 0, bulk 8, bad 0
+vmalloc aligned 1, zeroed 1, of nothing 0
 pages 1 1 1 order 2
 krealloc keeps 99, overflow gives 0
+krealloc to nothing gives 1 1
 kvzalloc 1 copied
 END
 

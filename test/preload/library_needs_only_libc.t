@@ -17,6 +17,8 @@ if command -v readelf >/dev/null; then
 	readelf -dW "$SLABMALLOC_LIB" >"$tmp/dynamic"
 	check "no text relocations" test -z "$(grep TEXTREL "$tmp/dynamic")"
 	check "no RPATH or RUNPATH" test -z "$(grep -E 'R(UN)?PATH' "$tmp/dynamic")"
+	stdio=$(readelf --dyn-syms -W "$SLABMALLOC_LIB" | awk '$7 == "UND" && $8 ~ /s(n|)printf/')
+	check "numbers are not written by stdio, which may allocate" test -z "$stdio" || note "$stdio"
 	# Thread-local storage in the static block is taken from a small surplus when the library is opened late.
 	size=$(readelf -lW "$SLABMALLOC_LIB" | awk '$1 == "TLS" {print $6}')
 	check "its thread-local storage is at most 64 bytes (${size:-0})" test $((${size:-0})) -le 64

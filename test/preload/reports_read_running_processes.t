@@ -82,6 +82,17 @@ code=$?
 verdict "to a full device it fails" test "$code" -eq 1 -a -s "$tmp/err"
 check "the process ends well" stop
 
+# Malloc as SLOB: boot pages, pages of small blocks.
+used() { "$python" -c 'import json, sys; print(json.load(sys.stdin)["stats"]["used_bytes"])' <"$tmp/out"; }
+export SLABMALLOC_CONF=heap:slob
+start "$target" still "$tmp/own"
+ok $? "a program whose malloc is SLOB reports its own heap" || note_file "$tmp/said"
+report --json "$pid"
+verdict "SLOB: json from outside is what the process says itself" cmp -s "$tmp/own/json" "$tmp/out"
+check "SLOB: something is in use" test "$(used)" -gt 0
+check "SLOB: the process ends well" stop
+unset SLABMALLOC_CONF
+
 # Real programs.
 start "$python" -c 'import sys
 kept = [bytes(i % 3000) for i in range(50000)]
@@ -92,7 +103,6 @@ for kind in $kinds; do
 	report "--$kind" "$pid"
 	verdict "python3: $kind" is_report "$kind"
 done
-used() { "$python" -c 'import json, sys; print(json.load(sys.stdin)["stats"]["used_bytes"])' <"$tmp/out"; }
 check "python3: 50,000 objects of 1.5 KB on average are seen in use" test "$(used)" -gt 75000000
 check "python3 ends well" stop
 if command -v redis-server >/dev/null && command -v redis-cli >/dev/null; then

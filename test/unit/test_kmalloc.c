@@ -86,6 +86,24 @@ Test(kmalloc, zeroed_blocks_read_zero_in_all_of_ksize) {
     MUST_BE_SOUND();
 }
 
+/* A mapping takes a cached one whole if the rest is not worth keeping. */
+Test(kmalloc, zeroed_mappings_longer_than_asked_for_read_zero_to_their_ends) {
+    static const size_t units[] = {PAGE_BYTES, BLOCK_BYTES}; /* to which a request might be rounded up */
+    for (size_t bytes = 3 * MIB - 5; bytes <= 7 * MIB; bytes += 300 * KIB + 1) {
+        for (size_t i = 0; i < COUNT_OF(units); i++) {
+            size_t had = round_up(bytes, units[i]) + 100 * KIB;
+            slabmalloc_trim();
+            char *dirty = slabmalloc_malloc(had);
+            memset(dirty, 0xff, had);
+            slabmalloc_free(dirty);
+            char *p = slabmalloc_kzalloc(bytes, 0);
+            MUST(i > 0 || slabmalloc_ksize(p) == had);
+            MUST(all_bytes_are(p, slabmalloc_ksize(p), 0));
+            slabmalloc_kfree(p);
+        }
+    }
+}
+
 static void must_fail_with(int error, void *p) {
     MUST(!p && errno == error);
     errno = 0;
@@ -205,4 +223,32 @@ static void in_slob_mode(void *arg) {
 
 Test(kmalloc, works_where_malloc_is_slob) {
     child_must_end_well(in_slob_mode, NULL);
+}
+
+/* With odd blocks between, so that alignment is no accident. */
+static void align_in_slob_mode(void *arg) {
+    (void)arg;
+    options_parse("heap:slob");
+    slob_start_process();
+    for (size_t bytes = 1; bytes <= 16 * KIB; bytes *= 2) {
+        for (size_t i = 0; i < 20; i++) {
+            size_t align = min_size(bytes, PAGE_BYTES);
+            char *zero = slabmalloc_kzalloc(bytes, 0), *grown = slabmalloc_kmalloc(24, 0);
+            char *shrunk = slabmalloc_kmalloc(20 * KIB, 0);
+            MUST(slabmalloc_kmalloc(24, 0));
+            pattern_fill(grown, 24, 3);
+            pattern_fill(shrunk, bytes, 4);
+            grown = slabmalloc_krealloc(grown, bytes, 0);
+            shrunk = slabmalloc_krealloc(shrunk, bytes, 0);
+            MUST((uintptr_t)zero % align == 0 && all_bytes_are(zero, slabmalloc_ksize(zero), 0));
+            MUST((uintptr_t)grown % align == 0 && pattern_holds(grown, min_size(bytes, 24), 3));
+            MUST((uintptr_t)shrunk % align == 0 && pattern_holds(shrunk, bytes, 4));
+            MUST(slabmalloc_krealloc(grown, bytes, 0) == grown || bytes == PAGE_BYTES / 2); /* that had a page */
+        }
+    }
+    MUST(!slob_check(slob_of_process()));
+}
+
+Test(kmalloc, powers_of_two_are_aligned_where_malloc_is_slob) {
+    child_must_end_well(align_in_slob_mode, NULL);
 }

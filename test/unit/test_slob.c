@@ -1,6 +1,7 @@
 /* SLOB heaps: blocks in a page, three lists, next fit, coalescing, large blocks, boot pages, threads, fork, misuse. */
 #include "heap.h"
 #include "lock_wait.h"
+#include "options.h"
 #include "pagemap.h"
 #include "slabmalloc/pages.h"
 #include "slabmalloc/slob.h"
@@ -9,6 +10,7 @@
 #include "slob_large.h"
 #include "slob_page.h"
 #include "support.h"
+#include "sys.h"
 
 #define STEPS 2 /* alignments of a heap: 8 and 16 bytes */
 
@@ -378,6 +380,31 @@ Test(slob, destroy_gives_everything_back) {
 }
 
 /* --- Large blocks --- */
+
+static struct slob *looked_at;
+static unsigned looks;
+
+static bool look_at_heap(enum sys_call call) {
+    looks += call == SYS_REMAP || call == SYS_UNMAP;
+    must_be_sound(looked_at);
+    return false;
+}
+
+/* What another thread, or a child, sees of a heap while this one moves a block. */
+Test(slob, heaps_are_sound_while_a_large_block_is_resized) {
+    looked_at = slob_create(1);
+    char *p = take(looked_at, 5 * MIB), *other = take(looked_at, 7 * MIB);
+    pattern_fill(p, 3 * MIB, 8);
+    sys_fault_hook = look_at_heap;
+    p = slob_realloc(looked_at, p, 40 * MIB);
+    p = slob_realloc(looked_at, p, 3 * MIB);
+    sys_fault_hook = NULL;
+    MUST(looks >= 2 && pattern_holds(p, 3 * MIB, 8) && totals(looked_at).large_blocks == 2);
+    slob_free(looked_at, other);
+    slob_free(looked_at, p);
+    slob_destroy(looked_at);
+    MUST_BE_SOUND();
+}
 
 Test(slob, large_blocks_are_tracked_grow_in_place_and_go_back) {
     struct slob *heap = slob_create(1);
@@ -755,4 +782,42 @@ Test(slob, check_finds_planted_damage) {
     heap->large_pages--;
     must_be_sound(heap);
     slob_destroy(heap);
+}
+
+/* --- Malloc's heap in the process's totals --- */
+
+static struct slabmalloc_stats used_after(const struct slabmalloc_stats *before) {
+    struct slabmalloc_stats stats = stats_now();
+    stats.used_bytes -= before->used_bytes;
+    stats.slab_used_bytes -= before->slab_used_bytes;
+    stats.run_bytes -= before->run_bytes;
+    stats.mapping_bytes -= before->mapping_bytes;
+    return stats;
+}
+
+static void count_in_slob_mode(void *arg) {
+    (void)arg;
+    options_parse("heap:slob");
+    slob_start_process();
+    struct slabmalloc_stats before = stats_now();
+    char *small = slabmalloc_malloc(1000), *run = slabmalloc_malloc(100 * KIB), *mapping = slabmalloc_malloc(6 * MIB);
+    struct slabmalloc_stats stats = used_after(&before);
+    MUST(stats.slab_used_bytes >= 1000 && stats.slab_used_bytes < 1200); /* with two nodes */
+    MUST(stats.run_bytes == 100 * KIB && stats.mapping_bytes == 6 * MIB);
+    MUST(stats.used_bytes == stats.slab_used_bytes + stats.run_bytes + stats.mapping_bytes);
+    MUST(stats.slab_bytes >= PAGE_BYTES && stats.slab_bytes <= 3 * PAGE_BYTES);
+    MUST(stats.zone_bytes >= BOOT_PAGES * PAGE_BYTES && stats.mapped_bytes >= stats.zone_bytes + 6 * MIB);
+    slabmalloc_free(run);
+    MUST(stats_now().zone_dirty_bytes <= stats_now().zone_free_bytes);
+    slabmalloc_free(small);
+    slabmalloc_free(mapping);
+    stats = used_after(&before);
+    MUST(!stats.used_bytes && !stats.slab_bytes);
+    MUST_BE_SOUND();
+    slob_of_process()->large_pages++;
+    MUST(!strcmp(slabmalloc_check(), "a SLOB heap's large blocks differ from its sums"));
+}
+
+Test(slob, malloc_s_heap_is_counted_and_checked_with_the_process_s) {
+    child_must_end_well(count_in_slob_mode, NULL);
 }

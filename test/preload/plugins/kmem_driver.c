@@ -155,8 +155,39 @@ static void bulk(void) {
     struct request *one = kmem_cache_zalloc(cache, GFP_KERNEL);
     printf("zeroed %d\n", one && !one->sector && !one->buffer && !one->flags);
     kmem_cache_free(cache, one);
+    memset(objects, 0, sizeof(objects));
+    int n = kmem_cache_alloc_bulk(cache, __GFP_ZERO, 64, objects);
+    one = objects[63];
+    printf("zeroed in bulk %d %d\n", n, one && !one->sector && !one->buffer);
+    kmem_cache_free_bulk(cache, n, objects);
     printf("shrink %d\n", kmem_cache_shrink(cache));
     kmem_cache_destroy(cache);
+}
+
+/* Zeroes would undo the constructor's work. */
+static void bulk_constructed(void) {
+    struct kmem_cache *cache = kmem_cache_create("constructed", sizeof(struct request), 0, SLAB_NO_MERGE, request_init);
+    void *objects[8];
+    int zeroed = kmem_cache_alloc_bulk(cache, __GFP_ZERO, 8, objects);
+    int n = kmem_cache_alloc_bulk(cache, GFP_KERNEL, 8, objects), bad = 0;
+    for (int i = 0; i < n; i++) {
+        struct request *request = objects[i];
+        bad += !list_empty(&request->entry);
+    }
+    printf("constructed: zeroed %d, bulk %d, bad %d\n", zeroed, n, bad);
+    kmem_cache_free_bulk(cache, n, objects);
+    kmem_cache_destroy(cache);
+}
+
+static void virtual_pages(void) {
+    char *small = vmalloc(100), *again = vmalloc(100), *zero = vzalloc(3 << 20);
+    int aligned = !(((unsigned long)small | (unsigned long)again | (unsigned long)zero) & ~PAGE_MASK);
+    printf("vmalloc aligned %d, zeroed %d, of nothing %d\n", small && again && aligned, zero && !zero[(3 << 20) - 1],
+           vmalloc(0) || vzalloc(0));
+    vfree(small);
+    vfree(zero);
+    kvfree(again);
+    vfree(NULL);
 }
 
 static void pages(void) {
@@ -176,6 +207,13 @@ static void arrays(void) {
     table = krealloc_array(table, 10000, sizeof(*table), GFP_KERNEL);
     printf("krealloc keeps %d, overflow gives %d\n", table[99], kmalloc_array(SIZE_MAX / 2, 3, GFP_KERNEL) != NULL);
     kfree(table);
+    char *text = kstrdup("text", GFP_KERNEL), *empty = krealloc(text, 0, GFP_KERNEL);
+    if (!empty) /* an error: TEXT is still there */
+        kfree(text);
+    kfree(empty);
+    empty = krealloc_array(kmalloc(10, GFP_KERNEL), 0, 8, GFP_KERNEL);
+    printf("krealloc to nothing gives %d %d\n", text != NULL, empty != NULL);
+    kfree(empty);
     char *big = kvzalloc(3 << 20, GFP_KERNEL), *copy = kmemdup("copied", 7, GFP_KERNEL);
     printf("kvzalloc %d %s\n", big && !big[(3 << 20) - 1], copy);
     kvfree(big);
@@ -199,6 +237,8 @@ int main(void) {
            constructed >= NREQUESTS && constructed < 3 * NREQUESTS);
     device_free(device);
     bulk();
+    bulk_constructed();
+    virtual_pages();
     pages();
     arrays();
     return 0;
