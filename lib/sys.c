@@ -335,12 +335,6 @@ void sys_ring_unpin(int ring) {
     errno = saved;
 }
 
-void sys_ring_close(int ring) {
-    int saved = errno;
-    close(ring);
-    errno = saved;
-}
-
 int sys_pagemap(const void *address, uint64_t *words, size_t n) {
     if (fault_due(SYS_PAGEMAP)) {
         return -EPERM;
@@ -487,6 +481,11 @@ int sys_file_of(int fd, struct sys_file *file) {
     }
     errno = saved;
     return result;
+}
+
+bool sys_is_file(int fd, const struct sys_file *file) {
+    struct sys_file now;
+    return !sys_file_of(fd, &now) && now.device == file->device && now.inode == file->inode;
 }
 
 int sys_dup(int fd) {

@@ -111,9 +111,8 @@ int sys_lock(void *address, size_t bytes);
  * is closed on exec). -ENOMEM: RLIMIT_MEMLOCK; -ENOTSUP: not on this kernel, or not under its policy. */
 int sys_ring_pin(void *address, size_t bytes, int *ring);
 
-/* The pin ends, for fork children that have the descriptor too; and this process's descriptor. */
+/* The pin ends, for fork children that have the descriptor too. */
 void sys_ring_unpin(int ring);
-void sys_ring_close(int ring);
 
 /* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. */
 int sys_pagemap(const void *address, uint64_t *words, size_t n);
@@ -160,6 +159,9 @@ struct sys_file {
     uint64_t device, inode;
 };
 int sys_file_of(int fd, struct sys_file *file);
+
+/* FD stands for FILE still: the program may have closed it and opened another by its number. */
+bool sys_is_file(int fd, const struct sys_file *file);
 
 /* A second descriptor of what FD stands for, closed at exec, far from the low ones that programs count on. */
 int sys_dup(int fd);
