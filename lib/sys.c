@@ -342,10 +342,9 @@ int sys_pagemap(const void *address, uint64_t *words, size_t n) {
     int saved = errno, result = -EPERM;
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     off_t at = (off_t)((uintptr_t)address / sys_page_bytes() * sizeof *words);
-    if (fd >= 0 && pread(fd, words, n * sizeof *words, at) == (ssize_t)(n * sizeof *words)) {
-        result = 0;
-    }
     if (fd >= 0) {
+        ssize_t got = pread(fd, words, n * sizeof *words, at);
+        result = got == (ssize_t)(n * sizeof *words) ? 0 : got >= 0 ? -EINVAL : -EPERM;
         close(fd);
     }
     errno = saved;

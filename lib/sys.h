@@ -114,7 +114,8 @@ int sys_ring_pin(void *address, size_t bytes, int *ring);
 /* The pin ends, for fork children that have the descriptor too. */
 void sys_ring_unpin(int ring);
 
-/* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. */
+/* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. -EINVAL:
+ * no address of a process. */
 int sys_pagemap(const void *address, uint64_t *words, size_t n);
 
 /* Milliseconds since boot, to the kernel's tick; 0 when the kernel will not say. */

@@ -417,6 +417,11 @@ Test(dma, virt_to_phys_says_what_the_pagemap_says) {
     char *untouched = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint64_t phys = 7;
     require(slabmalloc_virt_to_phys(untouched, &phys) == -1 && errno == EINVAL && phys == 7);
+    void *no_address[] = {(void *)0xffff888000000000, (void *)0x8000000000000000}; /* the kernel's, and nobody's */
+    for (size_t i = 0; i < COUNT_OF(no_address); i++) {
+        errno = 0;
+        require(slabmalloc_virt_to_phys(no_address[i], &phys) == -1 && errno == EINVAL, "%zu: %s", i, strerror(errno));
+    }
 }
 
 /* LIST is exactly [P, P + BYTES), in order, each entry on frames in a row, the fewest there can be. */
