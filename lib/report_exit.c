@@ -76,5 +76,7 @@ __attribute__((destructor)) static void report_at_exit(void) {
         fault_warn("report_exit:", "exit", strlen("exit"), "was called inside malloc: not written");
         return;
     }
+    struct sys_held_pipe held = sys_hold_pipe(); /* the program's status is its own, whoever reads its reports */
     write_report(options.report_file);
+    sys_release_pipe(held);
 }

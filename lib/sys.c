@@ -392,6 +392,28 @@ void sys_restore_signals(uint64_t blocked) {
     errno = saved;
 }
 
+#define PIPE_MASK ((uint64_t)1 << (SIGPIPE - 1))
+
+struct sys_held_pipe sys_hold_pipe(void) {
+    uint64_t pipe = PIPE_MASK, before = 0, pending = 0;
+    int saved = errno;
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &pipe, &before, sizeof pipe);
+    syscall(SYS_rt_sigpending, &pending, sizeof pending);
+    errno = saved;
+    return (struct sys_held_pipe){before, pending & PIPE_MASK};
+}
+
+void sys_release_pipe(struct sys_held_pipe held) {
+    uint64_t pipe = PIPE_MASK;
+    const struct timespec now = {0, 0};
+    int saved = errno;
+    if (!held.pending) {
+        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &now, sizeof pipe);
+    }
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &held.blocked, NULL, sizeof held.blocked);
+    errno = saved;
+}
+
 int sys_guard(void *address, size_t bytes) {
     if (fault_due(SYS_THREAD)) {
         return -ENOMEM;
@@ -504,8 +526,11 @@ int sys_open_append(const char *path) {
         return -ENFILE;
     }
     int saved = errno;
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC | O_NONBLOCK, 0600);
     int result = fd < 0 ? -errno : fd;
+    if (fd >= 0) {
+        fcntl(fd, F_SETFL, O_APPEND); /* only opening must not wait: a FIFO's reader gets all of it */
+    }
     errno = saved;
     return result;
 }
