@@ -28,6 +28,7 @@
 #include "base.h"
 #include "lock.h"
 #include "slabmalloc/dma.h"
+#include "sys.h"
 
 #define DMA_HUGE_SHIFT 21
 #define DMA_HUGE_BYTES ((size_t)1 << DMA_HUGE_SHIFT)
@@ -48,6 +49,7 @@ struct dma_region {
     size_t bytes;
     struct dma_kind kind;
     int ring; /* the descriptor that pins it; -1: none */
+    struct sys_file ring_file;
     enum dma_state state;
     bool inherited; /* from a fork parent, which may use it: no new buffers */
     unsigned pins;

@@ -52,6 +52,30 @@ static int map_aligned(const struct dma_kind *kind, size_t bytes, size_t align, 
     return -ENOMEM;
 }
 
+/* Programs close all descriptors they know nothing of, and open their own by the low numbers. */
+static int pin_longterm(struct dma_region *region) {
+    int ring = -1;
+    int refused = sys_ring_pin(region->base, region->bytes, &ring);
+    if (refused) {
+        return refused == -ENOMEM ? -EAGAIN : -ENOTSUP;
+    }
+    int high = sys_dup(ring);
+    if (high >= 0) {
+        sys_close(ring);
+        ring = high;
+    }
+    if (sys_file_of(ring, &region->ring_file)) {
+        return -ENOTSUP; /* closed by another thread already */
+    }
+    region->ring = ring;
+    return 0;
+}
+
+/* The ring is there, and was not closed by the program, whose file may have its number. */
+static bool has_ring(const struct dma_region *region) {
+    return region->ring >= 0 && sys_is_file(region->ring, &region->ring_file);
+}
+
 /* Pages, then the pin: a page may move until it is pinned. */
 static int pin(struct dma_region *region) {
     const struct dma_kind *kind = &region->kind;
@@ -68,14 +92,7 @@ static int pin(struct dma_region *region) {
     if (refused) {
         return refused == -EINVAL ? -ENOTSUP : -ENOMEM;
     }
-    if (kind->level == SLABMALLOC_DMA_LONGTERM) {
-        refused = sys_ring_pin(region->base, region->bytes, &region->ring);
-        if (refused) {
-            region->ring = -1;
-            return refused == -ENOMEM ? -EAGAIN : -ENOTSUP;
-        }
-    }
-    return 0;
+    return kind->level == SLABMALLOC_DMA_LONGTERM ? pin_longterm(region) : 0;
 }
 
 static int fill(struct dma_region *region, size_t align) {
@@ -99,8 +116,8 @@ static void free_metadata(struct dma_region *region) {
 }
 
 void dma_region_forget(struct dma_region *region, bool lockable) {
-    if (region->ring >= 0) {
-        sys_ring_close(region->ring);
+    if (has_ring(region)) {
+        sys_close(region->ring);
     }
     if (lockable) {
         free_metadata(region);
@@ -111,7 +128,7 @@ bool dma_region_unmake(struct dma_region *region) {
     if (region->base && sys_unmap(region->base, region->bytes)) {
         return false;
     }
-    if (region->ring >= 0 && !region->inherited) {
+    if (!region->inherited && has_ring(region)) {
         sys_ring_unpin(region->ring);
     }
     dma_region_forget(region, true);

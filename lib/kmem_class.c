@@ -61,11 +61,22 @@ struct lock *kmem_lock(void) {
     return &classes.lock;
 }
 
-struct kmem_class *kmem_class_take(struct kmem_class **spare) {
+static void fill(struct kmem_class *kmem, const struct kmem_class *wanted) {
+    kmem->slot_bytes = wanted->slot_bytes;
+    kmem->object_bytes = wanted->object_bytes;
+    kmem->align = wanted->align;
+    kmem->lead = wanted->lead;
+    kmem->first_npages = wanted->first_npages;
+    kmem->flags = wanted->flags;
+    kmem->args = wanted->args;
+}
+
+struct kmem_class *kmem_class_take(const struct kmem_class *wanted, struct kmem_class **spare) {
     ASSERT(lock_held(&classes.lock));
     struct kmem_class *kmem = classes.free;
     if (kmem) {
         classes.free = kmem->next_free;
+        fill(kmem, wanted);
         return kmem;
     }
     uint32_t n = atomic_load_explicit(&classes.count, memory_order_relaxed);
@@ -75,6 +86,7 @@ struct kmem_class *kmem_class_take(struct kmem_class **spare) {
     kmem = *spare;
     *spare = NULL;
     kmem->class = (uint16_t)(KMEM_CLASS_FIRST + n);
+    fill(kmem, wanted); /* before reports from outside can see it */
     atomic_store_explicit(&get_tables()->by_class[n], kmem, memory_order_release);
     atomic_store_explicit(&classes.count, n + 1, memory_order_release);
     return kmem;

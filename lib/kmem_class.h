@@ -71,9 +71,9 @@ size_t kmem_tables_bytes(void);
 /* Where a bit says that an idle owner of NODE may have free objects of CLASS. */
 _Atomic uint32_t *kmem_partial_word(unsigned node, unsigned class);
 
-/* A class without caches, not yet to be found by others. With the lock. *SPARE, a zeroed struct from meta_alloc, is
- * taken and set to NULL if it is needed. NULL: all are used. */
-struct kmem_class *kmem_class_take(struct kmem_class **spare);
+/* A class without caches, for objects as WANTED says. With the lock. *SPARE, a zeroed struct from meta_alloc, is taken
+ * and set to NULL if it is needed. NULL: all are used. */
+struct kmem_class *kmem_class_take(const struct kmem_class *wanted, struct kmem_class **spare);
 
 /* No page's tag names it any more, and no cache uses it. With the lock. */
 void kmem_class_return(struct kmem_class *kmem);

@@ -85,21 +85,6 @@ static struct kmem_class *find_alike(const struct kmem_class *wanted) {
 }
 
 /* With the lock. */
-static struct kmem_class *new_class(const struct kmem_class *wanted, struct kmem_class **spare) {
-    struct kmem_class *kmem = kmem_class_take(spare);
-    if (kmem) {
-        kmem->slot_bytes = wanted->slot_bytes;
-        kmem->object_bytes = wanted->object_bytes;
-        kmem->align = wanted->align;
-        kmem->lead = wanted->lead;
-        kmem->first_npages = wanted->first_npages;
-        kmem->flags = wanted->flags;
-        kmem->args = wanted->args;
-    }
-    return kmem;
-}
-
-/* With the lock. */
 static void join(struct slabmalloc_cache *cache, struct kmem_class *kmem) {
     unsigned index = kmem->class - KMEM_CLASS_FIRST;
     cache->class = kmem->class;
@@ -129,7 +114,7 @@ int kmem_create(struct slabmalloc_cache **made, const char *name, size_t size, s
         memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
         lock_take(kmem_lock());
         kmem = find_alike(&wanted);
-        kmem = kmem ? kmem : new_class(&wanted, &spare);
+        kmem = kmem ? kmem : kmem_class_take(&wanted, &spare);
         if (kmem) {
             join(cache, kmem);
         }

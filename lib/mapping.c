@@ -24,6 +24,9 @@
 /* A rest smaller than this stays with the request rather than in the cache. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
+/* The kernel moves no hugetlb pages (before Linux 5.16, or seccomp): own mappings do without the pool from then on. */
+static _Atomic bool no_move;
+
 /* What is behind an extent; extents of different backing are never one. */
 enum backing {
     BACKING_SMALL,
@@ -300,12 +303,16 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     return extent;
 }
 
+static bool pool_serves(void) {
+    return options.pool_shift && !atomic_load_explicit(&no_move, memory_order_relaxed);
+}
+
 /* Pages of the hugetlb pool behind the first part of an extent: as many whole ones as there are. The rest is as any
- * other memory, so a block just above 2 MiB does not cost 4. Returns the pages they are; SIZE_MAX: the extent is lost.
+ * other memory, so a block just above 2 MiB does not cost 4. Returns the pages they are; SIZE_MAX: the extent is gone.
  */
 static size_t lay_pool(struct extent extent) {
     size_t laid = 0;
-    if (options.pool_shift && !region_lay_pool(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT, &laid)) {
+    if (pool_serves() && !region_lay_pool(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT, &laid)) {
         return SIZE_MAX;
     }
     set_pool_shift(extent, laid >> PAGE_SHIFT);
@@ -313,7 +320,7 @@ static size_t lay_pool(struct extent extent) {
 }
 
 static size_t pool_align(size_t bytes, size_t align) {
-    size_t page = options.pool_shift ? (size_t)1 << options.pool_shift : 0;
+    size_t page = pool_serves() ? (size_t)1 << options.pool_shift : 0;
     return bytes >= page ? max_size(align, page) : align;
 }
 
@@ -327,7 +334,8 @@ static struct extent extent_fresh(size_t npages, size_t align, bool zero, unsign
     struct extent extent = {.pfn = pointer_pfn(p), .npages = npages, .node = node};
     size_t npool = lay_pool(extent);
     if (npool == SIZE_MAX) {
-        return (struct extent){0};
+        atomic_store_explicit(&no_move, true, memory_order_relaxed);
+        return extent_fresh(npages, align, zero, node);
     }
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
     bool huge = !zero && zone_wants_huge();

@@ -102,6 +102,17 @@ struct region region_map_pool(size_t wanted, size_t least, unsigned bind) {
     }
 }
 
+/* Of [P, P + BYTES), what is not in [AT, AT + PIECE). */
+static void unmap_around(char *p, size_t bytes, char *at, size_t piece) {
+    size_t before = (size_t)(at - p), after = bytes - before - piece;
+    if (before) {
+        sys_unmap(p, before);
+    }
+    if (after) {
+        sys_unmap(at + piece, after);
+    }
+}
+
 bool region_lay_pool(void *p, size_t bytes, size_t *laid) {
     size_t unit = max_size((size_t)1 << options.pool_shift, BLOCK_BYTES);
     *laid = 0;
@@ -113,8 +124,11 @@ bool region_lay_pool(void *p, size_t bytes, size_t *laid) {
         }
         /* Never mapped over P directly: what is refused there would leave a hole for others to map into. */
         if (!sys_move(pages, piece, piece, (char *)p + *laid)) {
+            /* The kernel empties the destination before it refuses (hugetlb pages before Linux 5.16): whose its
+             * addresses are is unknown. The rest is ours still. */
             sys_unmap(pages, piece);
             region_account(-(ptrdiff_t)bytes);
+            unmap_around(p, bytes, (char *)p + *laid, piece);
             return false;
         }
         *laid += piece;

@@ -27,8 +27,8 @@ struct region region_map_pool(size_t wanted, size_t least, unsigned bind);
 
 /*
  * Lays pages from the hugetlb pool over the start of [P, P + BYTES), which is fresh and aligned to such a page: as many
- * whole ones as the pool has. *LAID says how many bytes they are. False: the memory at P is given up, and its bytes
- * are no longer accounted for.
+ * whole ones as the pool has. *LAID says how many bytes they are. False: the pages cannot be moved there; the memory at
+ * P is gone, and its bytes are no longer accounted for.
  */
 bool region_lay_pool(void *p, size_t bytes, size_t *laid);
 

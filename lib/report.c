@@ -65,7 +65,8 @@ static void slabinfo_name(struct text *text, const char *name) {
 
 static void slabinfo_line(struct text *text, const char *name, const struct snapshot_cache *cache) {
     size_t pages = cache->slabs ? mean_up(cache->pages, cache->slabs) : pages_of(cache->bytes);
-    size_t objects = cache->slabs ? mean_up(cache->objects, cache->slabs) : (pages << PAGE_SHIFT) / cache->bytes;
+    size_t bytes = max_size(cache->bytes, 1); /* read from outside, it may be anything */
+    size_t objects = cache->slabs ? mean_up(cache->objects, cache->slabs) : (pages << PAGE_SHIFT) / bytes;
     slabinfo_name(text, name);
     text_add(text, " ");
     text_number(text, cache->out - cache->cached, 6);

@@ -22,11 +22,6 @@ void report_exit_init(void) {
     }
 }
 
-static bool is_still(int fd, const struct sys_file *file) {
-    struct sys_file now;
-    return !sys_file_of(fd, &now) && now.device == file->device && now.inode == file->inode;
-}
-
 /* PATH with the process's number for %p. */
 static int open_file(const char *path) {
     char expanded[REPORT_FILE_MAX + 16];
@@ -51,10 +46,10 @@ static int open_file(const char *path) {
 }
 
 static int open_stderr(void) {
-    if (kept.fd >= 0 && is_still(kept.fd, &kept.file)) {
+    if (kept.fd >= 0 && sys_is_file(kept.fd, &kept.file)) {
         return kept.fd;
     }
-    return is_still(STDERR, &kept.file) ? STDERR : -1;
+    return sys_is_file(STDERR, &kept.file) ? STDERR : -1;
 }
 
 static void write_report(const char *file) {
@@ -81,5 +76,7 @@ __attribute__((destructor)) static void report_at_exit(void) {
         fault_warn("report_exit:", "exit", strlen("exit"), "was called inside malloc: not written");
         return;
     }
+    struct sys_held_pipe held = sys_hold_pipe(); /* the program's status is its own, whoever reads its reports */
     write_report(options.report_file);
+    sys_release_pipe(held);
 }

@@ -335,12 +335,6 @@ void sys_ring_unpin(int ring) {
     errno = saved;
 }
 
-void sys_ring_close(int ring) {
-    int saved = errno;
-    close(ring);
-    errno = saved;
-}
-
 int sys_pagemap(const void *address, uint64_t *words, size_t n) {
     if (fault_due(SYS_PAGEMAP)) {
         return -EPERM;
@@ -348,10 +342,9 @@ int sys_pagemap(const void *address, uint64_t *words, size_t n) {
     int saved = errno, result = -EPERM;
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     off_t at = (off_t)((uintptr_t)address / sys_page_bytes() * sizeof *words);
-    if (fd >= 0 && pread(fd, words, n * sizeof *words, at) == (ssize_t)(n * sizeof *words)) {
-        result = 0;
-    }
     if (fd >= 0) {
+        ssize_t got = pread(fd, words, n * sizeof *words, at);
+        result = got == (ssize_t)(n * sizeof *words) ? 0 : got >= 0 ? -EINVAL : -EPERM;
         close(fd);
     }
     errno = saved;
@@ -396,6 +389,28 @@ uint64_t sys_block_signals(void) {
 void sys_restore_signals(uint64_t blocked) {
     int saved = errno;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof blocked);
+    errno = saved;
+}
+
+#define PIPE_MASK ((uint64_t)1 << (SIGPIPE - 1))
+
+struct sys_held_pipe sys_hold_pipe(void) {
+    uint64_t pipe = PIPE_MASK, before = 0, pending = 0;
+    int saved = errno;
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &pipe, &before, sizeof pipe);
+    syscall(SYS_rt_sigpending, &pending, sizeof pending);
+    errno = saved;
+    return (struct sys_held_pipe){before, pending & PIPE_MASK};
+}
+
+void sys_release_pipe(struct sys_held_pipe held) {
+    uint64_t pipe = PIPE_MASK;
+    const struct timespec now = {0, 0};
+    int saved = errno;
+    if (!held.pending) {
+        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &now, sizeof pipe);
+    }
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &held.blocked, NULL, sizeof held.blocked);
     errno = saved;
 }
 
@@ -489,6 +504,11 @@ int sys_file_of(int fd, struct sys_file *file) {
     return result;
 }
 
+bool sys_is_file(int fd, const struct sys_file *file) {
+    struct sys_file now;
+    return !sys_file_of(fd, &now) && now.device == file->device && now.inode == file->inode;
+}
+
 int sys_dup(int fd) {
     if (fault_due(SYS_OPEN)) {
         return -EMFILE;
@@ -506,8 +526,11 @@ int sys_open_append(const char *path) {
         return -ENFILE;
     }
     int saved = errno;
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC | O_NONBLOCK, 0600);
     int result = fd < 0 ? -errno : fd;
+    if (fd >= 0) {
+        fcntl(fd, F_SETFL, O_APPEND); /* only opening must not wait: a FIFO's reader gets all of it */
+    }
     errno = saved;
     return result;
 }

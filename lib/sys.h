@@ -111,11 +111,11 @@ int sys_lock(void *address, size_t bytes);
  * is closed on exec). -ENOMEM: RLIMIT_MEMLOCK; -ENOTSUP: not on this kernel, or not under its policy. */
 int sys_ring_pin(void *address, size_t bytes, int *ring);
 
-/* The pin ends, for fork children that have the descriptor too; and this process's descriptor. */
+/* The pin ends, for fork children that have the descriptor too. */
 void sys_ring_unpin(int ring);
-void sys_ring_close(int ring);
 
-/* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. */
+/* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. -EINVAL:
+ * no address of a process. */
 int sys_pagemap(const void *address, uint64_t *words, size_t n);
 
 /* Milliseconds since boot, to the kernel's tick; 0 when the kernel will not say. */
@@ -141,6 +141,14 @@ int sys_clone(int (*main)(void *), void *stack_top, void *pointer, _Atomic uint3
 uint64_t sys_block_signals(void);
 void sys_restore_signals(uint64_t blocked);
 
+/* From hold to release a write of this thread to a pipe that nobody reads is an error (EPIPE), and no signal. */
+struct sys_held_pipe {
+    uint64_t blocked; /* before */
+    bool pending;     /* before: not ours to take */
+};
+struct sys_held_pipe sys_hold_pipe(void);
+void sys_release_pipe(struct sys_held_pipe held);
+
 /* This thread's name; and it shall not run before others that have just woken. */
 void sys_name_thread(const char *name);
 
@@ -161,10 +169,13 @@ struct sys_file {
 };
 int sys_file_of(int fd, struct sys_file *file);
 
+/* FD stands for FILE still: the program may have closed it and opened another by its number. */
+bool sys_is_file(int fd, const struct sys_file *file);
+
 /* A second descriptor of what FD stands for, closed at exec, far from the low ones that programs count on. */
 int sys_dup(int fd);
 
-/* The file at PATH for writing at its end, made if there is none. Never a symbolic link. */
+/* The file at PATH for writing at its end, made if there is none. Never a symbolic link, nor a FIFO nobody reads. */
 int sys_open_append(const char *path);
 void sys_close(int fd);
 

@@ -371,13 +371,21 @@ static enum observe_result why_not_found(void) {
     }
 }
 
+/* The target may be anybody's: nothing of it that a terminal would obey. */
+static void copy_printable(char *to, const char *from) {
+    for (; *from; from++) {
+        *to++ = *from >= ' ' && *from <= '~' ? *from : '?';
+    }
+    *to = 0;
+}
+
 static enum observe_result observe_target(struct target *target, struct observation *out, char version[32]) {
     struct search search = {.target = target};
     struct exposed table[EXPOSED_COUNT];
     if (target_find_symbol(target, REPORT_ROOT_SYMBOL, visit_root, &search)) {
         return why_not_found();
     }
-    memcpy(version, search.root.version, sizeof search.root.version);
+    copy_printable(version, search.root.version);
     if (!search.known || !read_table(target, &search.root, table)) {
         return OBSERVE_OTHER_VERSION;
     }

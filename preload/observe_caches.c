@@ -27,10 +27,15 @@ static void observe_class(struct observer *o, uintptr_t at, struct snapshot_obje
     struct kmem_class kmem;
     char name[SNAPSHOT_NAME];
     memset(out, 0, sizeof *out);
-    if (read_at(o, at, &kmem, sizeof kmem)) {
-        size_t sharers = observe_names(o, (uintptr_t)kmem.caches, name);
-        snapshot_describe(out, &kmem, name, sharers);
+    if (!read_at(o, at, &kmem, sizeof kmem)) {
+        return;
     }
+    if (!kmem.slot_bytes) {
+        o->torn = true;
+        return;
+    }
+    size_t sharers = observe_names(o, (uintptr_t)kmem.caches, name);
+    snapshot_describe(out, &kmem, name, sharers);
 }
 
 bool observe_caches(struct observer *o) {

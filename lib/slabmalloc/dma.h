@@ -113,7 +113,8 @@ int slabmalloc_dma_map_sg(const void *p, size_t bytes, size_t boundary, struct s
  * is registered of those that are there (replay). Returns 0, or an errno value: the allocation or the registration
  * then fails with it. REMOVED is told before a region is unmapped; returns 0, or an errno value if the memory is still
  * in use: slabmalloc_dma_free then fails with EBUSY. Both see each region exactly once, in any thread, without a lock
- * of ours held: they may call malloc and ask about addresses, but not allocate, free or (un)register here.
+ * of ours held: they may call malloc and ask about addresses, but not allocate, free, (un)register or
+ * fork here: the child would go on with a region that it has not got.
  */
 struct slabmalloc_dma_observer {
     int (*added)(const struct slabmalloc_dma_info *region, void *context);

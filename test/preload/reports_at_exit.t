@@ -61,6 +61,22 @@ run "report_exit:json,report_file:$tmp/link" "$python" -c "$busy"
 verdict "a symbolic link is not followed, which is said" test ! -s "$tmp/aim" -a "$(grep -c "$tmp/link" "$tmp/err")" -eq 1
 run "report_exit:json,report_file:$tmp/none/there" "$python" -c "$busy"
 verdict "a file that cannot be made is named, and no more happens" test "$code" -eq 0 -a "$(grep -c "$tmp/none/there" "$tmp/err")" -eq 1
+mkfifo "$tmp/fifo"
+run "report_exit:json,report_file:$tmp/fifo" timeout 20 "$python" -c "$busy"
+verdict "a FIFO that nobody reads is not waited for" test "$code" -eq 0 -a "$(grep -c "$tmp/fifo" "$tmp/err")" -ge 1
+timeout 20 cat "$tmp/fifo" >"$tmp/read" &
+sleep 0.5
+run "report_exit:json,report_file:$tmp/fifo" "$python" -c "$busy"
+wait $!
+verdict "a FIFO's reader gets the report" is_report json "$tmp/read"
+# The reader of stderr is gone; the library's report is all that is written there.
+run "" "$python" -c "
+import os, subprocess, sys
+ends = os.pipe()
+os.close(ends[0])
+os.environ['SLABMALLOC_CONF'] = 'report_exit:slab'
+print(subprocess.run([sys.executable, '-c', 'import os, signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)'], stderr=ends[1], restore_signals=True).returncode)"
+verdict "a reader of stderr that is gone leaves the exit status alone" test "$(cat "$tmp/out")" = 0
 for bad in report_exit: report_exit:slabs report_exit:slab+ report_exit:slab+x report_file:; do
 	run "$bad" "$python" -c "$busy"
 	# slab+ is slab: a trailing + is nothing.

@@ -188,7 +188,7 @@ if other=$(plugin other_version); then
 	at_exit 'kill "$stranger"'
 	sleep 0.3
 	report "$stranger"
-	verdict "another version of the library is named" refused 1 "it runs slabmalloc 9.8.7"
+	verdict "another version of the library is named" refused 1 "it runs slabmalloc 9.8.7?[31m?,"
 fi
 if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
 	chmod 755 "$tmp"

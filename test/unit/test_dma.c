@@ -417,6 +417,11 @@ Test(dma, virt_to_phys_says_what_the_pagemap_says) {
     char *untouched = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint64_t phys = 7;
     require(slabmalloc_virt_to_phys(untouched, &phys) == -1 && errno == EINVAL && phys == 7);
+    void *no_address[] = {(void *)0xffff888000000000, (void *)0x8000000000000000}; /* the kernel's, and nobody's */
+    for (size_t i = 0; i < COUNT_OF(no_address); i++) {
+        errno = 0;
+        require(slabmalloc_virt_to_phys(no_address[i], &phys) == -1 && errno == EINVAL, "%zu: %s", i, strerror(errno));
+    }
 }
 
 /* LIST is exactly [P, P + BYTES), in order, each entry on frames in a row, the fewest there can be. */
@@ -622,6 +627,40 @@ Test(dma, other_buffers_are_not_there_in_a_child) {
         require(frame_of(p) == frame && p[1] == 5, "level %d", level);
         require(!slabmalloc_dma_free(p));
     }
+}
+
+/* The descriptor of the pin that is in use now; -1: none. */
+static int ring_descriptor(void) {
+    for (int fd = 3; fd < 1024; fd++) {
+        char path[64], target[64] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, "io_uring")) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+static void must_be_open(void *fd) {
+    MUST(fcntl((int)(intptr_t)fd, F_GETFD) >= 0);
+}
+
+Test(dma, a_file_by_the_number_of_a_closed_pin_stays_open) {
+    NEEDS_RING();
+    char *p = alloc_at(SLABMALLOC_DMA_LONGTERM, 0, PAGE);
+    int ring = ring_descriptor();
+    require(p && ring >= 100, "%d", ring); /* far from the numbers that programs count on */
+    int file = open("/dev/null", O_RDONLY);
+    MUST(file >= 0 && dup2(file, ring) == ring);
+    child_must_end_well(must_be_open, (void *)(intptr_t)ring);
+    require(!slabmalloc_dma_free(p) && fcntl(ring, F_GETFD) >= 0);
+    MUST(!close(ring));
+}
+
+Test(dma, a_pin_ends_with_its_descriptor) {
+    NEEDS_RING();
+    char *p = alloc_at(SLABMALLOC_DMA_LONGTERM, 0, PAGE);
+    require(p && !slabmalloc_dma_free(p) && ring_descriptor() < 0);
 }
 
 static void life_of_a_child(void *arg) {

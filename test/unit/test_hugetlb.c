@@ -5,6 +5,7 @@
 #endif
 #include "hugetlb_pool.h"
 
+#include "faults.h"
 #include "hugetlb.h"
 #include "mapping.h"
 #include "pagemap.h"
@@ -105,6 +106,34 @@ Test(hugetlb, an_empty_pool_is_no_difference_to_the_program) {
     free_blocks(1000);
     take_blocks(9 * MIB, 20 * MIB);
     free_blocks(9 * MIB);
+    MUST_BE_SOUND();
+}
+
+/* Linux before 5.16 moves no hugetlb pages. */
+Test(hugetlb, pages_of_the_pool_that_cannot_be_moved_are_no_difference_to_the_program) {
+    NEEDS_POOL(4);
+    size_t before = region_footprint();
+    refuse(SYS_REMAP, 0, UINT_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        char *p = slabmalloc_malloc(5 * MIB);
+        require(p && pool_free() == 4, "block %u", i);
+        memset(p, 1, 5 * MIB);
+        require(!in_pool(p) && plan.seen == 1, "refused %u times", plan.seen); /* and not asked again */
+        slabmalloc_free(p);
+    }
+    slabmalloc_trim();
+    MUST_BE_SOUND();
+    require(region_footprint() - before < 5 * MIB);
+}
+
+/* The second piece is refused: the first, and what follows, are not given up. */
+Test(hugetlb, what_was_laid_before_a_refusal_goes_back_to_the_pool) {
+    NEEDS_POOL(3);
+    refuse(SYS_REMAP, 1, UINT_MAX);
+    char *p = slabmalloc_malloc(4 * HUGE);
+    require(p && plan.seen == 2 && pool_free() == 3, "%ld left", pool_free());
+    memset(p, 1, 4 * HUGE);
+    slabmalloc_free(p);
     MUST_BE_SOUND();
 }
 

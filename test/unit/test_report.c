@@ -550,6 +550,17 @@ Test(report, partial_and_interrupted_writes_go_on) {
     close(ends[0]);
 }
 
+/* A process that is read from outside may be anything, or half way through something. */
+Test(report, a_class_without_a_size_is_no_division_by_it) {
+    static struct snapshot snapshot;
+    snapshot_gather(&snapshot);
+    snapshot.class[3].bytes = 0;
+    snapshot.class[3].slabs = 0;
+    int fd = open("/dev/null", O_WRONLY);
+    MUST(!report_write_all(fd, ~0u, &snapshot));
+    close(fd);
+}
+
 /* --- At exit --- */
 
 Test(report, a_thread_that_holds_a_lock_is_inside) {

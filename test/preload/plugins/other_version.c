@@ -2,4 +2,4 @@
 struct {
     char magic[16], version[32];
     unsigned layout[32];
-} const slabmalloc_report_root = {"slabmalloc root", "9.8.7", {0}};
+} const slabmalloc_report_root = {"slabmalloc root", "9.8.7\033[31m\377", {0}};
