@@ -313,6 +313,7 @@ static bool pool_serves(void) {
 static size_t lay_pool(struct extent extent) {
     size_t laid = 0;
     if (pool_serves() && !region_lay_pool(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT, &laid)) {
+        atomic_store_explicit(&no_move, true, memory_order_relaxed);
         return SIZE_MAX;
     }
     set_pool_shift(extent, laid >> PAGE_SHIFT);
@@ -326,17 +327,18 @@ static size_t pool_align(size_t bytes, size_t align) {
 
 static struct extent extent_fresh(size_t npages, size_t align, bool zero, unsigned node) {
     size_t bytes = npages << PAGE_SHIFT;
-    char *p = region_map_aligned(bytes, pool_align(bytes, align));
-    if (!p) {
-        return (struct extent){0};
-    }
-    zone_shed(npages);
-    struct extent extent = {.pfn = pointer_pfn(p), .npages = npages, .node = node};
-    size_t npool = lay_pool(extent);
-    if (npool == SIZE_MAX) {
-        atomic_store_explicit(&no_move, true, memory_order_relaxed);
-        return extent_fresh(npages, align, zero, node);
-    }
+    struct extent extent;
+    size_t npool;
+    char *p;
+    do { /* a second time at most: without the pool nothing is lost */
+        p = region_map_aligned(bytes, pool_align(bytes, align));
+        if (!p) {
+            return (struct extent){0};
+        }
+        zone_shed(npages);
+        extent = (struct extent){.pfn = pointer_pfn(p), .npages = npages, .node = node};
+        npool = lay_pool(extent);
+    } while (npool == SIZE_MAX);
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
     bool huge = !zero && zone_wants_huge();
     if (npool < npages) {
