@@ -5,9 +5,10 @@ noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
 # What every program runs from its start comes first: it lies close together, so that a small program has little of the
 # library's code in memory. (And zone_purge.c before zone.c: its few bytes then share a page with others', in front of
-# the zones, most of whose pages a small program never touches.)
+# the zones, most of whose pages a small program never touches; fork.c before those whose thread-local data are single bytes.)
 libslabcore_la_SOURCES = \
 	lib/base.h \
+	lib/fork.c lib/fork.h \
 	lib/heap.c lib/heap.h \
 	lib/magazine.c lib/magazine.h \
 	lib/slab.c lib/slab.h \
@@ -27,7 +28,6 @@ libslabcore_la_SOURCES = \
 	lib/sys.c lib/sys.h \
 	lib/numa.c lib/numa.h \
 	lib/options.c lib/options.h \
-	lib/fork.c lib/fork.h \
 	lib/hugetlb.c lib/hugetlb.h \
 	lib/report_exit.c lib/report_exit.h \
 	lib/mapping.c lib/mapping.h \
