@@ -120,7 +120,7 @@ static struct extent cache_take(size_t npages, size_t align, unsigned node, bool
     struct extent taken = {0};
     lock_take(&cache.lock);
     struct extent *e = cache_find(npages, align, node);
-    if (e && (smaller || e->npages >= npages)) {
+    if (e && (e->npages >= npages || (smaller && e->npages >= npages / 2))) {
         taken = cut_head(e, e->npages >= npages + SPLIT_LEAST_PAGES ? npages : e->npages);
     }
     lock_drop(&cache.lock);
