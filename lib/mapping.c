@@ -114,8 +114,8 @@ static struct extent cut_head(struct extent *e, size_t npages) {
     return head;
 }
 
-/* Takes an extent of NODE's out for a request of NPAGES: the head of a large enough one, or, if SMALLER, all of a
- * smaller one. */
+/* Takes an extent of NODE's out for a request of NPAGES: the head of a large enough one, or, if SMALLER, all of one of
+ * half the size at least: growing a shorter one saves less than it costs. */
 static struct extent cache_take(size_t npages, size_t align, unsigned node, bool smaller) {
     struct extent taken = {0};
     lock_take(&cache.lock);
