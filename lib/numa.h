@@ -14,8 +14,9 @@
  *
  * With one node all this is that node's number and no system call.
  *
- * Nodes may come later (a cpuset that is changed, memory that is plugged in) and go: numa_refresh asks again. Distances
- * are read from sysfs when a request first looks beyond its node. Nodes that come online after that are the farthest.
+ * Nodes may come later (a cpuset that is changed, memory that is plugged in) and go: numa_refresh asks again, in a
+ * process that had more than one. Distances are read from sysfs when a request first looks beyond its node. Nodes that
+ * come online after that are the farthest.
  *
  * Lock: one, for what is learned about nodes, here and in the zones.
  */
