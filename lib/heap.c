@@ -97,10 +97,9 @@ static void heap_consider_background(const struct owner *owner) {
 }
 
 /* What the process may use changes rarely: a cpuset, memory that is plugged in. The kernel moves pages then, or later
- * leaves them where they do not belong any more: what is free begins anew. Where there was never more than one node
- * nobody asks: a sandbox may kill for a system call that the program did not make when it was set up. */
+ * leaves them where they do not belong any more: what is free begins anew. */
 static void heap_refresh_nodes(struct owner *owner, uint64_t now) {
-    if (zone_node_count() > 1 && now >= owner->nodes_at + NODES_MS) {
+    if (numa_may_change() && now >= owner->nodes_at + NODES_MS) {
         owner->nodes_at = now;
         if (unlikely(zone_refresh_nodes())) {
             heap_trim();

@@ -16,6 +16,7 @@ struct order {
 static struct {
     struct lock lock;
     _Atomic uint64_t allowed;
+    bool may_change;               /* set at the start */
     struct order order[NODES_MAX]; /* written with the lock, once each */
 } numa;
 
@@ -37,6 +38,10 @@ uint64_t numa_refresh(bool *changed) {
     return nodes;
 }
 
+bool numa_may_change(void) {
+    return numa.may_change;
+}
+
 /* --- sysfs --- */
 
 /* The number at *TEXT, which goes to what follows it. */
@@ -46,6 +51,12 @@ static unsigned take_number(const char **text) {
         n = n * 10 + (unsigned)(**text - '0');
     }
     return n;
+}
+
+void numa_look_around(void) {
+    char text[64];
+    numa.may_change =
+        !is_single(allowed()) || sys_read_file("/sys/devices/system/node/node1/distance", text, sizeof text) > 0;
 }
 
 /* A list of numbers and ranges as the kernel prints them ("0-1,3"): bit n for n. */

@@ -14,8 +14,8 @@
  *
  * With one node all this is that node's number and no system call.
  *
- * Nodes may come later (a cpuset that is changed, memory that is plugged in) and go: numa_refresh asks again, in a
- * process that had more than one. Distances are read from sysfs when a request first looks beyond its node. Nodes that
+ * Nodes may come later (a cpuset that is changed, memory that is plugged in) and go: numa_refresh asks again, on a
+ * machine that has more than one. Distances are read from sysfs when a request first looks beyond its node. Nodes that
  * come online after that are the farthest.
  *
  * Lock: one, for what is learned about nodes, here and in the zones.
@@ -33,6 +33,11 @@
 /* Asks the kernel which nodes this process may use now; bit n: node n. At least one. *CHANGED:
  * they are not those of the last answer. */
 uint64_t numa_refresh(bool *changed);
+
+/* Once, at the start, after the first numa_refresh: whether it is worth asking again. On a machine with one node nobody
+ * does: a sandbox may kill for a system call that the program did not make while it was set up. */
+void numa_look_around(void);
+bool numa_may_change(void);
 
 /* This thread's home. Two system calls if there are several nodes. */
 unsigned numa_home(void);

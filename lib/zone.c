@@ -71,6 +71,7 @@ static void add_nodes(uint64_t nodes) {
 void zone_init(void) {
     bool changed;
     add_nodes(numa_refresh(&changed));
+    numa_look_around();
 }
 
 bool zone_refresh_nodes(void) {
