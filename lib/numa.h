@@ -12,7 +12,7 @@
  * MPOL_PREFERRED: a page whose node is full comes from the nearest one that is not, where MPOL_BIND would call the OOM
  * killer.
  *
- * With one node all this is that node's number and no system call.
+ * With one node all this is that node's number, and no system call after the start.
  *
  * Nodes may come later (a cpuset that is changed, memory that is plugged in) and go: numa_refresh asks again, on a
  * machine that has more than one. Distances are read from sysfs when a request first looks beyond its node. Nodes that
