@@ -8,6 +8,8 @@
 #include "heap.h"
 #include "kmem_cache.h"
 
+/* Each in as few cache lines as it can be. */
+#define HOT __attribute__((aligned(CACHE_LINE)))
 #define CALLER __builtin_return_address(0)
 
 static void panic(const char *name, int error) {
@@ -51,7 +53,7 @@ static __attribute__((noinline)) void *alloc_slow(struct slabmalloc_cache *cache
     return p;
 }
 
-API void *slabmalloc_cache_alloc(struct slabmalloc_cache *cache) {
+HOT API void *slabmalloc_cache_alloc(struct slabmalloc_cache *cache) {
     void *p = kmem_pop(cache);
     return likely(p != NULL) ? p : alloc_slow(cache, CALLER);
 }
@@ -83,7 +85,7 @@ static __attribute__((noinline)) void free_slow(struct slabmalloc_cache *cache, 
     errno = saved;
 }
 
-API void slabmalloc_cache_free(struct slabmalloc_cache *cache, void *object) {
+HOT API void slabmalloc_cache_free(struct slabmalloc_cache *cache, void *object) {
     if (unlikely(!kmem_push(cache, object))) {
         free_slow(cache, object, CALLER);
     }
