@@ -44,10 +44,12 @@ static void kmem_run_pair(struct gbench_state *state) {
     if (!have_caches(state))
         return;
     struct slabmalloc_cache *cache = kmem.create("pair", (size_t)gbench_arg(state, 0), 0, 0, NULL);
+    void *(*const alloc)(struct slabmalloc_cache *) = kmem.alloc;
+    void (*const release)(struct slabmalloc_cache *, void *) = kmem.free;
     for (struct gbench_loop loop = gbench_start(state, 1024); gbench_next(&loop);) {
-        void *p = kmem.alloc(cache);
+        void *p = alloc(cache);
         gbench_keep(p);
-        kmem.free(cache, p);
+        release(cache, p);
     }
     kmem.destroy(cache);
     gbench_set_items(state, gbench_iterations(state));
