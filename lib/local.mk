@@ -31,6 +31,7 @@ libslabcore_la_SOURCES = \
 	lib/hugetlb.c lib/hugetlb.h \
 	lib/report_exit.c lib/report_exit.h \
 	lib/mapping.c lib/mapping.h \
+	lib/mapping_cache.c lib/mapping_cache.h \
 	lib/fault.c lib/fault.h \
 	lib/background.c lib/background.h
 libslabcore_la_SOURCES += \

@@ -87,7 +87,7 @@ struct page {
     union {
         struct {
             uint64_t prev : 48;
-            uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: home << 2 | backing */
+            uint64_t extra : 16; /* free: pages that may be resident; slab: index in it; mapping: see mapping_mark */
         };
         uint64_t rest;
     };

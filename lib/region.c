@@ -102,14 +102,14 @@ struct region region_map_pool(size_t wanted, size_t least, unsigned bind) {
     }
 }
 
-/* Of [P, P + BYTES), what is not in [AT, AT + PIECE). */
-static void unmap_around(char *p, size_t bytes, char *at, size_t piece) {
-    size_t before = (size_t)(at - p), after = bytes - before - piece;
-    if (before) {
-        sys_unmap(p, before);
+void region_unmap_around(uintptr_t pfn, size_t npages, uintptr_t hole, size_t nhole) {
+    uintptr_t behind = hole + nhole;
+    region_account(-(ptrdiff_t)(npages << PAGE_SHIFT));
+    if (hole > pfn) {
+        sys_unmap(pfn_pointer(pfn), (hole - pfn) << PAGE_SHIFT);
     }
-    if (after) {
-        sys_unmap(at + piece, after);
+    if (pfn + npages > behind) {
+        sys_unmap(pfn_pointer(behind), (pfn + npages - behind) << PAGE_SHIFT);
     }
 }
 
@@ -127,8 +127,8 @@ bool region_lay_pool(void *p, size_t bytes, size_t *laid) {
             /* The kernel empties the destination before it refuses (hugetlb pages before Linux 5.16): whose its
              * addresses are is unknown. The rest is ours still. */
             sys_unmap(pages, piece);
-            region_account(-(ptrdiff_t)bytes);
-            unmap_around(p, bytes, (char *)p + *laid, piece);
+            region_unmap_around(pointer_pfn(p), bytes >> PAGE_SHIFT, pointer_pfn((char *)p + *laid),
+                                piece >> PAGE_SHIFT);
             return false;
         }
         *laid += piece;

@@ -32,6 +32,10 @@ struct region region_map_pool(size_t wanted, size_t least, unsigned bind);
  */
 bool region_lay_pool(void *p, size_t bytes, size_t *laid);
 
+/* Unmaps [PFN, PFN + NPAGES) but for NHOLE pages at HOLE, which may be another's since a move to there was refused; no
+ * byte of it is accounted for any more. */
+void region_unmap_around(uintptr_t pfn, size_t npages, uintptr_t hole, size_t nhole);
+
 /*
  * Maps WANTED bytes if the kernel grants them, else less, down to LEAST (both multiples of BLOCK_BYTES), with the
  * page map covering it. BIND: node + 1 to prefer before the first touch, 0 for no binding.

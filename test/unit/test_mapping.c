@@ -105,6 +105,96 @@ Test(mapping, cached_extent_serves_smaller_requests_and_comes_together_again) {
     MUST(fault_disarm() == 0); /* not one system call */
 }
 
+/* Puts the pages of CACHED extents of 4 MiB, which are no neighbours, into the cache, resident. */
+static void cache_apart(unsigned ncached) {
+    char *p[8];
+    MUST(ncached <= COUNT_OF(p));
+    for (unsigned i = 0; i < ncached; i++) {
+        p[i] = map(4 * MIB);
+        memset(p[i], 0x40 + (int)i, 4 * MIB);
+        block_after(p[i]);
+    }
+    for (unsigned i = 0; i < ncached; i++) {
+        mapping_free(p[i]);
+    }
+    MUST(cached() == ncached * 4 * MIB);
+}
+
+Test(mapping, request_larger_than_any_cached_extent_gets_the_pages_of_several) {
+    options.hugepages = false;
+    cache_apart(4);
+    size_t footprint = region_footprint();
+    char *p = map(14 * MIB);
+    MUST(cached() == 2 * MIB);
+    MUST(resident_pages(p, 14 * MIB) == 14 * MIB / PAGE_BYTES); /* not one was touched since */
+    MUST(region_footprint() == footprint);
+    words_fill(p, 14 * MIB, 1);
+    MUST(words_hold(p, 14 * MIB, 1));
+    /* More than the cache has: the rest is new. */
+    char *q = map(8 * MIB);
+    MUST(cached() == 0 && resident_pages(q, 8 * MIB) == 2 * MIB / PAGE_BYTES);
+    MUST(region_footprint() == footprint + 6 * MIB);
+    memset(q, 1, 8 * MIB);
+    MUST(words_hold(p, 14 * MIB, 1));
+    /* Several map areas: growing is refused or done, nothing is lost, and freed it serves again. */
+    char *grown = mapping_resize(p, 24 * MIB);
+    MUST(words_hold(grown ? grown : p, 14 * MIB, 1));
+    mapping_free(grown ? grown : p);
+    mapping_free(q);
+    MUST(!mapping_check());
+    p = map(40 * MIB);
+    memset(p, 1, 40 * MIB);
+    mapping_free(p);
+    mapping_trim();
+    MUST(region_footprint() == footprint - 16 * MIB);
+}
+
+/* Rounding up takes cached pages that serve nobody else; 2.1 MiB must not get 4. */
+Test(mapping, request_is_rounded_up_to_cached_pageblocks_by_an_eighth_at_most) {
+    cache_apart(4);
+    char *p = map(8 * MIB - PAGE_BYTES), *q = map(5 * MIB);
+    MUST(mapping_npages(p) == 8 * MIB / PAGE_BYTES && mapping_npages(q) == 5 * MIB / PAGE_BYTES);
+    mapping_trim();
+    mapping_free(map(32 * MIB));
+    char *r = map(2 * MIB + PAGE_BYTES), *s = map(16 * MIB - PAGE_BYTES);
+    MUST(mapping_npages(r) == BLOCK_PAGES + 1 && mapping_npages(s) == 16 * MIB / PAGE_BYTES);
+}
+
+Test(mapping, pages_read_as_zero_when_asked_for_whatever_is_cached) {
+    cache_apart(4);
+    char *p = mapping_alloc(14 * MIB, 1, true);
+    MUST(p && all_bytes_are(p, 14 * MIB, 0));
+}
+
+static unsigned moves_left;
+
+static bool refuse_moves(enum sys_call call) {
+    return call == SYS_REMAP && !moves_left--;
+}
+
+static void compose_with_a_refused_move(void *allowed) {
+    cache_apart(4);
+    size_t footprint = region_footprint() - 16 * MIB;
+    moves_left = *(const unsigned *)allowed;
+    sys_fault_hook = refuse_moves;
+    char *p = map(14 * MIB), *q = map(6 * MIB);
+    sys_fault_hook = NULL;
+    words_fill(p, 14 * MIB, 1);
+    words_fill(q, 6 * MIB, 2);
+    MUST(words_hold(p, 14 * MIB, 1) && words_hold(q, 6 * MIB, 2));
+    mapping_free(p);
+    mapping_free(q);
+    mapping_trim();
+    MUST(!cached() && region_footprint() == footprint);
+}
+
+/* Whichever move is refused, the request is served, nothing cached is lost from the books, and so are the next ones. */
+Test(mapping, refused_move_of_cached_pages_leaves_a_request_of_new_ones) {
+    for (unsigned allowed = 0; allowed < 4; allowed++) {
+        child_must_end_well(compose_with_a_refused_move, &allowed);
+    }
+}
+
 /* The option, or half of what is live. */
 static size_t cache_bound(void) {
     return max_size(options.map_cache, mapping_totals().live_bytes / 2);
@@ -490,6 +580,16 @@ Test(mapping, failed_move_unmaps_nobody_elses_memory) {
 
 /* --- Threads --- */
 
+/* As realloc does it: what cannot be grown, since it is several map areas, is copied. */
+static char *resize(char *p, size_t bytes) {
+    char *grown = mapping_resize(p, bytes);
+    if (!grown && (grown = mapping_alloc(bytes, 1, false))) {
+        memcpy(grown, p, min_size(bytes, mapping_npages(p) * PAGE_BYTES));
+        mapping_free(p);
+    }
+    return grown;
+}
+
 static void shuffle_mappings(unsigned index) {
     struct rng rng = {index};
     struct {
@@ -501,7 +601,7 @@ static void shuffle_mappings(unsigned index) {
         size_t i = rng_below(&rng, COUNT_OF(live)), bytes = BLOCK_BYTES + 1 + rng_below(&rng, 2 * MIB);
         MUST(!live[i].p || words_hold(live[i].p, live[i].bytes, live[i].seed));
         if (live[i].p && rng_below(&rng, 2)) {
-            char *p = mapping_resize(live[i].p, bytes);
+            char *p = resize(live[i].p, bytes);
             MUST(p && words_hold(p, min_size(bytes, live[i].bytes), live[i].seed));
             live[i].p = p;
         } else {
