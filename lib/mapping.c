@@ -58,30 +58,6 @@ size_t mapping_npages(const void *p) {
     return mapping_extent(p).npages;
 }
 
-/* False: refused (the cut would need one map area too many). The memory goes back all the same, and the addresses wait
- * in the cache for a request or for the next eviction; they are given up only if that has no slot left. */
-static bool extent_unmap(struct extent extent) {
-    if (region_unmap(extent.pfn, extent.npages)) {
-        return true;
-    }
-    region_purge(extent.pfn, extent.npages);
-    extent.freed_at = sys_now_ms();
-    if (!mapping_cache_keep(extent)) {
-        region_account(-(ptrdiff_t)(extent.npages << PAGE_SHIFT));
-    }
-    return false;
-}
-
-static size_t evict_all(uint64_t before_ms) {
-    size_t total = 0;
-    struct extent out;
-    /* Not more often than there are slots: what is refused comes back. */
-    for (unsigned i = 0; i < MAPPING_CACHE_SLOTS && (out = mapping_cache_evict(before_ms)).npages; i++) {
-        total += extent_unmap(out) ? out.npages : 0;
-    }
-    return total << PAGE_SHIFT;
-}
-
 /* Says what is behind the pageblocks of EXTENT: the pool's pages behind the first NPOOL pages. */
 static void set_pool_shift(struct extent extent, size_t npool) {
     for (size_t at = 0; at < extent.npages; at += BLOCK_PAGES) {
@@ -233,7 +209,7 @@ static bool lay_pieces(struct extent extent, struct pieces *pieces) {
             piece->pfn += done;
             piece->npages -= done;
             for (; piece < pieces->of + pieces->n; piece++) {
-                extent_unmap(*piece);
+                mapping_cache_unmap(*piece);
             }
             return false;
         }
@@ -256,7 +232,7 @@ static struct extent extent_compose(size_t npages, size_t align, bool huge, unsi
     char *p = region_map_aligned(extent.npages << PAGE_SHIFT, align);
     if (!p) {
         for (size_t i = 0; i < pieces.n; i++) {
-            extent_unmap(pieces.of[i]);
+            mapping_cache_unmap(pieces.of[i]);
         }
         return (struct extent){0};
     }
@@ -300,9 +276,9 @@ static void extent_release(struct extent extent) {
     extent.freed_at = sys_now_ms();
     struct extent out = mapping_cache_put(extent);
     if (out.npages) {
-        extent_unmap(out);
+        mapping_cache_unmap(out);
     }
-    evict_all(0);
+    mapping_cache_decay(0);
 }
 
 void mapping_free(void *p) {
@@ -324,7 +300,7 @@ static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
     if (npages == extent.npages) {
         return p;
     }
-    extent_unmap(
+    mapping_cache_unmap(
         (struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages, .backing = extent.backing});
     mapping_cache_count((ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
     extent.npages = npages;
@@ -373,9 +349,9 @@ void *mapping_resize(void *p, size_t bytes) {
 
 size_t mapping_decay(uint64_t now_ms) {
     bool due = options.decay_ms >= 0 && mapping_cached_bytes();
-    return due ? evict_all(now_ms - min_size(now_ms, (size_t)options.decay_ms)) : 0;
+    return due ? mapping_cache_decay(now_ms - min_size(now_ms, (size_t)options.decay_ms)) : 0;
 }
 
 size_t mapping_trim(void) {
-    return evict_all(UINT64_MAX);
+    return mapping_cache_decay(UINT64_MAX);
 }

@@ -5,6 +5,8 @@
 #include "mapping.h"
 #include "options.h"
 #include "pagemap.h"
+#include "region.h"
+#include "sys.h"
 
 /* With large blocks in use the cache may hold this share of them, if that is more than options.map_cache: what is freed
  * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
@@ -17,9 +19,11 @@
 /* A rest smaller than this stays with the request in any case. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
+#define SLOTS 64
+
 static struct {
     struct lock lock;
-    struct extent slot[MAPPING_CACHE_SLOTS];
+    struct extent slot[SLOTS];
     size_t pages; /* in all slots: see counter_read */
     size_t live_pages, live_count, peak_pages, peak_count;
 } cache;
@@ -30,7 +34,7 @@ EXPOSE(MAPPING_PEAK_PAGES, cache.peak_pages);
 EXPOSE(MAPPING_PEAK_COUNT, cache.peak_count);
 EXPOSE(MAPPING_CACHED_PAGES, cache.pages);
 
-#define each_slot(e) (struct extent *e = cache.slot; (e) < cache.slot + MAPPING_CACHE_SLOTS; (e)++)
+#define each_slot(e) (struct extent *e = cache.slot; (e) < cache.slot + SLOTS; (e)++)
 
 void mapping_cache_count(ptrdiff_t npages, ptrdiff_t count) {
     lock_take(&cache.lock);
@@ -201,7 +205,8 @@ struct extent mapping_cache_put(struct extent extent) {
     return out;
 }
 
-bool mapping_cache_keep(struct extent extent) {
+/* Puts EXTENT in whatever the limit says; false: no free slot. */
+static bool keep(struct extent extent) {
     lock_take(&cache.lock);
     extent = absorb_neighbours(extent);
     struct extent *slot = free_slot();
@@ -213,7 +218,8 @@ bool mapping_cache_keep(struct extent extent) {
     return slot;
 }
 
-struct extent mapping_cache_evict(uint64_t before_ms) {
+/* Takes the extent freed first out if the cache is over its limit or the extent was freed before BEFORE_MS. */
+static struct extent evict(uint64_t before_ms) {
     struct extent out = {0};
     lock_take(&cache.lock);
     struct extent *oldest = freed_first(cache.pages > limit() ? UINT64_MAX : before_ms);
@@ -224,6 +230,30 @@ struct extent mapping_cache_evict(uint64_t before_ms) {
     }
     lock_drop(&cache.lock);
     return out;
+}
+
+/* False: refused (the cut would need one map area too many). The memory goes back all the same, and the addresses wait
+ * in the cache for a request or for the next eviction; they are given up only if that has no slot left. */
+bool mapping_cache_unmap(struct extent extent) {
+    if (region_unmap(extent.pfn, extent.npages)) {
+        return true;
+    }
+    region_purge(extent.pfn, extent.npages);
+    extent.freed_at = sys_now_ms();
+    if (!keep(extent)) {
+        region_account(-(ptrdiff_t)(extent.npages << PAGE_SHIFT));
+    }
+    return false;
+}
+
+size_t mapping_cache_decay(uint64_t before_ms) {
+    size_t total = 0;
+    struct extent out;
+    /* Not more often than there are slots: what is refused comes back. */
+    for (unsigned i = 0; i < SLOTS && (out = evict(before_ms)).npages; i++) {
+        total += mapping_cache_unmap(out) ? out.npages : 0;
+    }
+    return total << PAGE_SHIFT;
 }
 
 size_t mapping_cached_bytes(void) {

@@ -48,13 +48,10 @@ struct extent mapping_cache_take_blocks(size_t npages, const struct extent *like
 /* Puts EXTENT in; returns an extent that must leave for it, itself perhaps (npages 0: none). */
 struct extent mapping_cache_put(struct extent extent);
 
-/* Puts EXTENT in whatever the limit says; false: no free slot. */
-bool mapping_cache_keep(struct extent extent);
+/* Unmaps EXTENT. False: refused; its memory goes back all the same, and its addresses wait in the cache. */
+bool mapping_cache_unmap(struct extent extent);
 
-/* Takes the extent freed first out if the cache is over its limit or the extent was freed before BEFORE_MS. */
-struct extent mapping_cache_evict(uint64_t before_ms);
-
-/* How often mapping_cache_evict can give something out if nothing comes back. */
-#define MAPPING_CACHE_SLOTS 64
+/* Unmaps what was freed before BEFORE_MS, and what is over the limit; returns its bytes. */
+size_t mapping_cache_decay(uint64_t before_ms);
 
 #endif

@@ -6,6 +6,8 @@
  */
 #include "zone.h"
 
+#include "mapping.h"
+#include "mapping_cache.h"
 #include "options.h"
 #include "pagemap.h"
 #include "region.h"
@@ -18,6 +20,9 @@
 #define HUGE_SHARE 16
 
 #define SHED_MIN_ORDER 4
+
+/* Before the peak grows, a freed large block that nobody took for this part of the decay interval goes back. */
+#define SHED_HASTE 8
 
 /* A purge gives up after this many refusals. */
 #define REFUSALS_MAX 64
@@ -159,6 +164,9 @@ void zone_shed(size_t npages) {
     size_t now = resident_pages(), before = atomic_load_explicit(&peak, memory_order_relaxed);
     if (now <= before || options.decay_ms < 0) {
         return;
+    }
+    if (mapping_cached_bytes()) {
+        mapping_cache_decay(sys_now_ms() - (uint64_t)options.decay_ms / SHED_HASTE);
     }
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = zone_high(zone);
