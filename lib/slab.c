@@ -11,6 +11,9 @@
 /* Slabs of one class grow up to this many bytes, or eight objects. */
 #define SLAB_BYTES_USUAL ((size_t)64 << 10)
 
+/* A slab is a whole block of the buddy if that wastes no more than this part of it. */
+#define WHOLE_BLOCK_WASTE 32
+
 /* The fewest pages that waste at most 1/8 of the slab. */
 static size_t first_npages(size_t bytes) {
     size_t npages = pages_of(bytes);
@@ -24,6 +27,24 @@ static size_t class_first_npages(unsigned class) {
     return kmem_is_class(class) ? kmem_class_of(class)->first_npages : first_npages(sizeclass_bytes(class));
 }
 
+/* About NPAGES: the whole buddy block they are cut from if that wastes next to nothing, since what is left of a block
+ * serves small slabs only; else the size that wastes least. */
+static size_t frugal_npages(size_t npages, size_t bytes) {
+    size_t block = min_size((size_t)1 << order_of(npages), SLAB_PAGES_MAX), best = npages, least = PAGE_BYTES;
+    for (size_t n = block; n > npages / 2; n--) {
+        size_t span = n << PAGE_SHIFT, waste = (span % bytes << PAGE_SHIFT) / span; /* of a page */
+        bool fits = span / bytes && span / bytes <= SLAB_OBJECTS_MAX;
+        if (fits && n == block && waste <= PAGE_BYTES / WHOLE_BLOCK_WASTE) {
+            return n;
+        }
+        if (fits && waste < least) {
+            least = waste;
+            best = n;
+        }
+    }
+    return best;
+}
+
 size_t slab_npages(unsigned class, unsigned generation) {
     size_t bytes = class_bytes(class), npages = class_first_npages(class);
     size_t most = min_size(max_size(SLAB_BYTES_USUAL, 8 * bytes), SLAB_OBJECTS_MAX * bytes) >> PAGE_SHIFT;
@@ -31,7 +52,7 @@ size_t slab_npages(unsigned class, unsigned generation) {
     for (unsigned i = 0; i < generation && 2 * npages <= most; i++) {
         npages *= 2;
     }
-    return npages;
+    return generation ? frugal_npages(npages, bytes) : npages;
 }
 
 /* Bits FIRST..LAST. */

@@ -42,7 +42,7 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 
 /* See zone_high. */
 #define ZONE_DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-#define ZONE_DIRTY_SHARE 16
+#define ZONE_DIRTY_SHARE 32
 
 /* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
 #define ZONE_DMA_RESERVE_RATIO 256

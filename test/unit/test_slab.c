@@ -76,13 +76,33 @@ Test(slab, the_first_slab_of_a_class_is_the_smallest_that_wastes_at_most_an_eigh
     }
 }
 
-Test(slab, later_slabs_of_a_class_double_up_to_64_kib_or_8_objects) {
+/* How much of NPAGES objects of BYTES leave, in 1/1000; 1000: they do not fit, or more than a slab may have. */
+static size_t waste_permille(size_t npages, size_t bytes) {
+    size_t room = npages << PAGE_SHIFT, nobjects = room / bytes;
+    return nobjects >= 1 && nobjects <= SLAB_OBJECTS_MAX ? (room - nobjects * bytes) * 1000 / room : 1000;
+}
+
+/* They double in size up to 64 KiB or 8 objects; each is the whole block of the buddy around that size if it wastes
+ * 1/32 or less, else the least wasteful one of more than half the size. */
+Test(slab, later_slabs_of_a_class_double_and_are_whole_blocks_or_waste_least) {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        size_t bytes = sizeclass_bytes(class), npages = slab_npages(class, 0);
+        size_t bytes = sizeclass_bytes(class), about = slab_npages(class, 0);
         size_t most = min_size(max_size(64 << 10, 8 * bytes), SLAB_OBJECTS_MAX * bytes) >> PAGE_SHIFT;
         for (unsigned generation = 1; generation < GENERATIONS; generation++) {
-            npages = 2 * npages <= most ? 2 * npages : npages;
-            require(slab_npages(class, generation) == npages, "class %u, generation %u", class, generation);
+            about = 2 * about <= most ? 2 * about : about;
+            size_t block = 1, npages = slab_npages(class, generation);
+            while (block < about) {
+                block *= 2;
+            }
+            require(2 * npages > about && npages <= block, "class %u, generation %u", class, generation);
+            if (waste_permille(block, bytes) <= 1000 / 32) {
+                require(npages == block, "class %u, generation %u", class, generation);
+                continue;
+            }
+            for (size_t n = about / 2 + 1; n <= block; n++) {
+                require(waste_permille(npages, bytes) <= waste_permille(n, bytes), "class %u: %zu pages, not %zu",
+                        class, n, npages);
+            }
         }
     }
 }
