@@ -7,8 +7,8 @@
  * holder maps it while it is made, before addresses are measured and observers are told, and it cannot be detached
  * meanwhile: the level was promised until the buffer is freed.
  *
- * The kernel is the judge of which IOVA is free: the program has mappings of its own in the container. The next place
- * to try is the one behind the last that was taken.
+ * The kernel is the judge of which IOVA is free: the program has mappings of its own in the container, and regions that
+ * come are in no list yet. Our own regions are stepped over; the next place to try is the one behind the last.
  *
  * Lock: dma_lock, for the containers and for what regions say of them. Not held across a call of the kernel.
  */
@@ -28,7 +28,7 @@ struct container {
     enum container_state state;
     bool same;           /* an IOVA is the address, or there is none */
     unsigned held;       /* regions it is the holder of */
-    uint64_t next;       /* IOVAs below have been tried */
+    uint64_t next;       /* where the next place is looked for first */
     struct sys_vfio may; /* the IOVAs that the IOMMU and the program let us use */
 };
 
@@ -36,6 +36,11 @@ static struct container containers[SLABMALLOC_DMA_CONTAINERS_MAX];
 
 static unsigned index_of(const struct container *container) {
     return (unsigned)(container - containers);
+}
+
+/* With the lock. */
+static bool is_mapped(const struct container *container, const struct dma_region *region) {
+    return region->mapped >> index_of(container) & 1;
 }
 
 /* --- Where --- */
@@ -55,7 +60,7 @@ static uint64_t lowest_place(const struct container *container, uint64_t from, s
     for (unsigned i = 0; i < container->may.nranges; i++) {
         const struct sys_iova_range *range = &container->may.range[i];
         uint64_t at = from > range->first ? from : range->first;
-        at = at ? at : 1;
+        at = at ? at : bytes;
         if (at > UINT64_MAX - align) {
             continue;
         }
@@ -67,11 +72,34 @@ static uint64_t lowest_place(const struct container *container, uint64_t from, s
     return 0;
 }
 
-/* Takes the next place; 0: there is none. */
-static uint64_t take_place(struct container *container, size_t bytes, size_t align) {
+/* The end of what we have mapped ourselves in [AT, AT + BYTES); 0: nothing. With the lock. */
+static uint64_t end_of_ours(const struct container *container, uint64_t at, size_t bytes) {
+    for (const struct dma_region *region = dma_regions(); region; region = region->next) {
+        uint64_t iova = region->iova[index_of(container)];
+        if (is_mapped(container, region) && iova < at + bytes && at < iova + region->bytes) {
+            return iova + region->bytes;
+        }
+    }
+    return 0;
+}
+
+static uint64_t lowest_free(const struct container *container, uint64_t from, size_t bytes, size_t align) {
+    uint64_t at, end = from;
+    do {
+        at = lowest_place(container, end, bytes, align);
+        end = at ? end_of_ours(container, at, bytes) : 0;
+    } while (end);
+    return at;
+}
+
+/* The next place to try; 0: there is none. WRAPS counts how often it was behind the last. */
+static uint64_t take_place(struct container *container, size_t bytes, size_t align, unsigned *wraps) {
     lock_take(dma_lock());
-    uint64_t at = lowest_place(container, container->next, bytes, align);
-    at = at ? at : lowest_place(container, 0, bytes, align);
+    uint64_t at = lowest_free(container, container->next, bytes, align);
+    if (!at) {
+        at = lowest_free(container, 0, bytes, align);
+        ++*wraps;
+    }
     container->next = at + bytes;
     lock_drop(dma_lock());
     return at;
@@ -80,9 +108,9 @@ static uint64_t take_place(struct container *container, size_t bytes, size_t ali
 static int map_somewhere(struct container *container, const struct dma_region *region, uint64_t *iova) {
     size_t align = region->kind.huge ? DMA_HUGE_BYTES : sys_page_bytes(); /* so that the IOMMU can have large pages */
     int refused = -EEXIST;
-    for (unsigned i = 0; i < PLACES_MAX && refused == -EEXIST; i++) {
-        *iova = take_place(container, region->bytes, align);
-        if (!*iova) {
+    for (unsigned i = 0, wraps = 0; i < PLACES_MAX && refused == -EEXIST; i++) {
+        *iova = take_place(container, region->bytes, align, &wraps);
+        if (!*iova || wraps > 1) {
             break;
         }
         refused = sys_vfio_map(container->fd, region->base, region->bytes, *iova);
@@ -100,10 +128,6 @@ static int map_wherever(struct container *container, const struct dma_region *re
 }
 
 /* --- One region --- */
-
-static bool is_mapped(const struct container *container, const struct dma_region *region) {
-    return region->mapped >> index_of(container) & 1;
-}
 
 /* Only one thread at a time tells a container of a region. */
 static int map(struct container *container, struct dma_region *region) {
