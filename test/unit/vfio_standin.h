@@ -19,7 +19,7 @@
 
 #define STANDIN_CONTAINERS 8
 #define STANDIN_MAPPINGS 512
-#define STANDIN_RANGES 40
+#define STANDIN_RANGES 80
 
 struct standin_mapping {
     uint64_t iova, va, bytes; /* no bytes: none */
@@ -36,6 +36,7 @@ static struct standin_container {
     } range[STANDIN_RANGES];
     size_t entries_max, bytes_max; /* 0: as many as there is room for */
     size_t maps, unmaps;           /* calls that did something */
+    void (*before_unmap)(struct standin_container *);
     struct standin_mapping mapping[STANDIN_MAPPINGS];
 } standin[STANDIN_CONTAINERS];
 static pthread_mutex_t standin_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -194,8 +195,11 @@ int __wrap_ioctl(int fd, unsigned long what, ...) {
     va_start(arguments, what);
     void *arg = va_arg(arguments, void *);
     va_end(arguments);
-    pthread_mutex_lock(&standin_mutex);
     struct standin_container *container = standin_of(fd);
+    if (container && container->before_unmap && what == VFIO_IOMMU_UNMAP_DMA) {
+        container->before_unmap(container);
+    }
+    pthread_mutex_lock(&standin_mutex);
     int result = 0, error = 0;
     if (container && what == VFIO_GET_API_VERSION) {
         result = VFIO_API_VERSION;
