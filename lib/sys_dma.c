@@ -124,8 +124,7 @@ static int ask_vfio(int container, struct sys_vfio *vfio) {
     if (ioctl(container, VFIO_IOMMU_GET_INFO, &room)) {
         return -errno;
     }
-    bool listed = room.info.flags & VFIO_IOMMU_INFO_CAPS && room.info.argsz <= sizeof room;
-    read_ranges(room.bytes, sizeof room, listed ? room.info.cap_offset : 0, vfio);
+    read_ranges(room.bytes, sizeof room, room.info.flags & VFIO_IOMMU_INFO_CAPS ? room.info.cap_offset : 0, vfio);
     return 0;
 }
 

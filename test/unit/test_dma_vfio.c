@@ -472,7 +472,7 @@ Test(dma_vfio, a_pools_addresses_are_not_kept_beyond_the_container) {
     /* The page moves. */
     char *page = (char *)((uintptr_t)p & ~(PAGE - 1)),
          *other = mmap(NULL, PAGE, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    MUST(!munlock(page, PAGE) && !madvise(page, PAGE, MADV_DONTNEED));
+    MUST(!syscall(SYS_munlock, page, PAGE) && !madvise(page, PAGE, MADV_DONTNEED));
     memset(other, 1, PAGE);
     memset(page, 1, PAGE);
     char *again = slabmalloc_dma_pool_alloc(pool, &phys);
