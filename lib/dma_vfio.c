@@ -100,7 +100,7 @@ static uint64_t take_place(struct container *container, size_t bytes, size_t ali
         at = lowest_free(container, 0, bytes, align);
         ++*wraps;
     }
-    container->next = at + bytes;
+    container->next = at ? at + bytes : 0;
     lock_drop(dma_lock());
     return at;
 }
