@@ -77,12 +77,13 @@ struct dma_region *dma_region_of(const void *p, size_t bytes) {
 
 struct slabmalloc_dma_info dma_describe(const struct dma_region *region) {
     bool lock_gone = region->inherited && region->kind.level == SLABMALLOC_DMA_RESIDENT;
+    enum slabmalloc_dma_level level = region->mapped ? SLABMALLOC_DMA_LONGTERM : region->kind.level;
     return (struct slabmalloc_dma_info){
         .base = region->base,
         .bytes = region->bytes,
         .page_bytes = region->kind.huge ? DMA_HUGE_BYTES : sys_page_bytes(),
-        .level = lock_gone ? 0 : region->kind.level,
-        .may_move = region->kind.level == SLABMALLOC_DMA_RESIDENT,
+        .level = lock_gone ? 0 : level,
+        .may_move = level == SLABMALLOC_DMA_RESIDENT,
         .flags = (region->kind.shared ? SLABMALLOC_DMA_SHARED : 0) | (region->kind.huge ? SLABMALLOC_DMA_HUGE : 0),
         .node = sys_node_of(region->base),
     };
@@ -94,6 +95,7 @@ struct wish {
     struct dma_kind kind;
     size_t bytes, align, boundary;
     uint64_t max_addr; /* UINT64_MAX: any */
+    bool alone;        /* in a region no larger than it needs */
 };
 
 static bool bad_power(size_t n) {
@@ -180,13 +182,7 @@ static int make_region(const struct wish *wish, struct dma_region **made) {
     if (wish->kind.huge) {
         return dma_region_make(&wish->kind, round_up(wish->bytes, DMA_HUGE_BYTES), align, made);
     }
-    bool shared = wish->bytes <= SHARED_REGION_BYTES / 2;
-    int refused = shared ? dma_region_make(&wish->kind, SHARED_REGION_BYTES, align, made) : -EAGAIN;
-    if (refused && shared) {
-        discard(*made);
-        *made = NULL;
-    }
-    return refused == -EAGAIN ? dma_region_make(&wish->kind, wish->bytes, align, made) : refused;
+    return dma_region_make(&wish->kind, wish->alone ? wish->bytes : SHARED_REGION_BYTES, align, made);
 }
 
 static int make_measured(const struct wish *wish, struct dma_region **made) {
@@ -249,18 +245,21 @@ static int alloc_fresh(const struct wish *wish, void **p, struct dma_region **fr
     return 0;
 }
 
-static int alloc_kind(const struct wish *wish, void **p, struct slabmalloc_dma_info *info) {
-    struct dma_region *region;
-    if (!take_from_any(wish, p, &region)) {
-        int refused = alloc_fresh(wish, p, &region);
-        if (refused) {
-            return refused;
-        }
+/* RLIMIT_MEMLOCK may be met by the lock, by the pin or by a container, which may also be short of IOVAs. */
+static int alloc_fresh_fitting(struct wish *wish, void **p, struct dma_region **from) {
+    wish->alone = wish->kind.huge || wish->bytes > SHARED_REGION_BYTES / 2;
+    int refused = alloc_fresh(wish, p, from);
+    if ((refused == -EAGAIN || refused == -ENOSPC) && !wish->alone) {
+        wish->alone = true;
+        refused = alloc_fresh(wish, p, from);
     }
-    *info = dma_describe(region);
-    info->base = *p;
-    info->bytes = wish->bytes;
-    return 0;
+    return refused;
+}
+
+static int alloc_kind(struct wish *wish, void **p, struct slabmalloc_dma_info *info) {
+    struct dma_region *region;
+    int refused = take_from_any(wish, p, &region) ? 0 : alloc_fresh_fitting(wish, p, &region);
+    return refused ? refused : dma_info(*p, info);
 }
 
 int dma_alloc(size_t bytes, const struct slabmalloc_dma_spec *spec, void **p, struct slabmalloc_dma_info *info) {
@@ -379,7 +378,8 @@ void dma_fork_child(bool inside) {
     for (struct dma_region *region = dma.regions, *next; region; region = next) {
         next = region->next;
         region->pins = 0;
-        region->told = 0;
+        region->told = region->mapped = 0;
+        region->holder = -1;
         region->inherited = true;
         if (!region->kind.shared || region->state != DMA_LIVE) {
             list_remove(region);
@@ -387,4 +387,5 @@ void dma_fork_child(bool inside) {
         }
     }
     dma_observers_fork_child();
+    dma_vfio_fork_child();
 }

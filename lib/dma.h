@@ -17,7 +17,8 @@
  * One that the kernel refuses to unmap (the cut would need one map area too many) is DEAD: it waits for the next trim.
  *
  * Only the thread that made it so touches a region that is COMING or LEAVING. `pins` are threads that tell an observer
- * of a LIVE one; it does not leave meanwhile. `told` has a bit per observer that knows the region.
+ * of a LIVE one; it does not leave meanwhile. `told` has a bit per observer that knows the region. VFIO containers are
+ * observers too, told of a region first and of its end last (dma_vfio.c).
  *
  * Lock: one, for the list, what is in the regions, the observers and the pools. Not held while an observer runs, nor
  * across any system call.
@@ -50,6 +51,9 @@ struct dma_region {
     struct dma_kind kind;
     int ring; /* the descriptor that pins it; -1: none */
     struct sys_file ring_file;
+    int holder;      /* the container that pins it instead; -1: none */
+    uint32_t mapped; /* bit n: container n has it, at iova[n] */
+    uint64_t iova[SLABMALLOC_DMA_CONTAINERS_MAX];
     enum dma_state state;
     bool inherited; /* from a fork parent, which may use it: no new buffers */
     unsigned pins;
@@ -89,7 +93,7 @@ struct dma_region *dma_region_of(const void *p, size_t bytes);
 /* The first region; for walks. With the lock. */
 struct dma_region *dma_regions(void);
 
-/* What observers and programs are told of it. */
+/* What observers and programs are told of it: of a copy, or what a container maps meanwhile is not known. */
 struct slabmalloc_dma_info dma_describe(const struct dma_region *region);
 
 /* 0, or a negative errno value. SPEC may be NULL. */
@@ -123,7 +127,28 @@ int dma_tell_removed(struct dma_region *region);
 int dma_observe(const struct slabmalloc_dma_observer *observer);
 int dma_unobserve(int number);
 
+/* The same for a container. */
+int dma_observe_container(unsigned index);
+void dma_unobserve_container(unsigned index);
+
 void dma_observers_fork_child(void);
+
+/* --- dma_vfio.c: 0, or a negative errno value --- */
+
+int dma_vfio_attach(int fd, const struct slabmalloc_dma_vfio *how);
+int dma_vfio_detach(int fd);
+int dma_vfio_iova(int fd, const void *p, uint64_t *iova);
+
+/* The container learns of a region, or forgets it. */
+int dma_vfio_added(unsigned index, struct dma_region *region);
+void dma_vfio_removed(unsigned index, struct dma_region *region);
+
+/* Has a container pin REGION, which nobody knows yet, until dma_vfio_let_go, which does nothing where none does.
+ * -ENOENT: there is no container. */
+int dma_vfio_hold(struct dma_region *region);
+void dma_vfio_let_go(struct dma_region *region);
+
+void dma_vfio_fork_child(void);
 
 /* --- dma_map.c --- */
 

@@ -56,6 +56,18 @@ API int slabmalloc_dma_unobserve(int number) {
     return to_errno(dma_unobserve(number));
 }
 
+API int slabmalloc_dma_attach_vfio(int container, const struct slabmalloc_dma_vfio *how) {
+    return to_errno(dma_vfio_attach(container, how));
+}
+
+API int slabmalloc_dma_detach_vfio(int container) {
+    return to_errno(dma_vfio_detach(container));
+}
+
+API int slabmalloc_dma_iova(int container, const void *p, uint64_t *iova) {
+    return to_errno(dma_vfio_iova(container, p, iova));
+}
+
 API struct slabmalloc_dma_pool *slabmalloc_dma_pool_create(const char *name, size_t bytes, size_t align,
                                                            size_t boundary, const struct slabmalloc_dma_spec *spec) {
     struct slabmalloc_dma_pool *pool = NULL;

@@ -3,14 +3,17 @@
 #include "dma.h"
 #include "sys.h"
 
-/* An observer's number is its slot, and its bit in a region's `told`. */
+/* An observer's number is its slot, and its bit in a region's `told`. The containers' slots are behind those of the
+ * program's observers. */
+#define SLOTS (SLABMALLOC_DMA_OBSERVERS_MAX + SLABMALLOC_DMA_CONTAINERS_MAX)
+
 struct slot {
     struct slabmalloc_dma_observer observer;
     enum { SLOT_FREE, SLOT_ACTIVE, SLOT_ENDING } state;
     unsigned calls; /* running now */
 };
 
-static struct slot slots[SLABMALLOC_DMA_OBSERVERS_MAX];
+static struct slot slots[SLOTS];
 
 static uint32_t bit_of(const struct slot *slot) {
     return (uint32_t)1 << (slot - slots);
@@ -18,14 +21,29 @@ static uint32_t bit_of(const struct slot *slot) {
 
 /* --- One call --- */
 
+/* Without the lock. */
+static int tell(unsigned number, const struct slabmalloc_dma_observer *observer, const struct dma_region *copy,
+                struct dma_region *region, bool added) {
+    if (number < SLABMALLOC_DMA_OBSERVERS_MAX) {
+        struct slabmalloc_dma_info info = dma_describe(copy);
+        return (added ? observer->added : observer->removed)(&info, observer->context);
+    }
+    unsigned container = number - SLABMALLOC_DMA_OBSERVERS_MAX;
+    if (added) {
+        return dma_vfio_added(container, region);
+    }
+    dma_vfio_removed(container, region);
+    return 0;
+}
+
 /* From the lock, back to the lock. */
 static int call(struct slot *slot, struct dma_region *region, bool added) {
     struct slabmalloc_dma_observer observer = slot->observer;
     slot->calls++;
     region->told ^= bit_of(slot);
+    struct dma_region copy = *region;
     lock_drop(dma_lock());
-    struct slabmalloc_dma_info info = dma_describe(region);
-    int refused = (added ? observer.added : observer.removed)(&info, observer.context);
+    int refused = tell((unsigned)(slot - slots), &observer, &copy, region, added);
     lock_take(dma_lock());
     slot->calls--;
     if (!refused || slot->state == SLOT_ENDING) {
@@ -41,11 +59,16 @@ static bool is_due(const struct slot *slot, const struct dma_region *region, boo
     return added ? !knows && slot->state == SLOT_ACTIVE : knows && slot->state != SLOT_FREE;
 }
 
+/* The Ith to be told: containers before the others that a region comes, after them that it goes. */
+static struct slot *in_turn(unsigned i, bool added) {
+    return &slots[(i + (added ? SLABMALLOC_DMA_OBSERVERS_MAX : 0)) % SLOTS];
+}
+
 /* With the lock. */
 static struct slot *next_slot(const struct dma_region *region, bool added) {
-    for (struct slot *slot = slots; slot < slots + SLABMALLOC_DMA_OBSERVERS_MAX; slot++) {
-        if (is_due(slot, region, added)) {
-            return slot;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (is_due(in_turn(i, added), region, added)) {
+            return in_turn(i, added);
         }
     }
     return NULL;
@@ -65,9 +88,9 @@ static int tell_all(struct dma_region *region, bool added) {
 
 /* With the lock: as far as they can be told that all is as before. */
 static void tell_back(struct dma_region *region, bool added) {
-    for (struct slot *slot = slots; slot < slots + SLABMALLOC_DMA_OBSERVERS_MAX; slot++) {
-        if (is_due(slot, region, added)) {
-            call(slot, region, added);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (is_due(in_turn(i, added), region, added)) {
+            call(in_turn(i, added), region, added);
         }
     }
 }
@@ -149,6 +172,16 @@ static struct slot *free_slot(void) {
     return NULL;
 }
 
+/* With the lock. */
+static int begin(struct slot *slot, struct slabmalloc_dma_observer observer) {
+    *slot = (struct slot){.observer = observer, .state = SLOT_ACTIVE};
+    int refused = replay(slot, true);
+    if (refused) {
+        end(slot);
+    }
+    return refused;
+}
+
 /* The observer's number, or a negative errno value. */
 int dma_observe(const struct slabmalloc_dma_observer *observer) {
     if (!observer || !observer->added || !observer->removed) {
@@ -156,14 +189,7 @@ int dma_observe(const struct slabmalloc_dma_observer *observer) {
     }
     lock_take(dma_lock());
     struct slot *slot = free_slot();
-    int refused = slot ? 0 : -ENOSPC;
-    if (slot) {
-        *slot = (struct slot){.observer = *observer, .state = SLOT_ACTIVE};
-        refused = replay(slot, true);
-    }
-    if (slot && refused) {
-        end(slot);
-    }
+    int refused = slot ? begin(slot, *observer) : -ENOSPC;
     lock_drop(dma_lock());
     return refused ? refused : (int)(slot - slots);
 }
@@ -182,8 +208,21 @@ int dma_unobserve(int number) {
     return refused;
 }
 
+int dma_observe_container(unsigned index) {
+    lock_take(dma_lock());
+    int refused = begin(&slots[SLABMALLOC_DMA_OBSERVERS_MAX + index], (struct slabmalloc_dma_observer){0});
+    lock_drop(dma_lock());
+    return refused;
+}
+
+void dma_unobserve_container(unsigned index) {
+    lock_take(dma_lock());
+    end(&slots[SLABMALLOC_DMA_OBSERVERS_MAX + index]);
+    lock_drop(dma_lock());
+}
+
 void dma_observers_fork_child(void) {
-    for (struct slot *slot = slots; slot < slots + SLABMALLOC_DMA_OBSERVERS_MAX; slot++) {
+    for (struct slot *slot = slots; slot < slots + SLOTS; slot++) {
         *slot = (struct slot){.state = SLOT_FREE};
     }
 }

@@ -151,7 +151,8 @@ static int chunk_make(const struct slabmalloc_dma_pool *pool, struct dma_chunk *
     for (unsigned i = 0; i < pool->per_chunk; i++) {
         chunk->free[i / 64] |= (uint64_t)1 << i % 64;
     }
-    if (!info.may_move) {
+    /* What a container pins above the level asked for moves again when that is detached. */
+    if (info.page_bytes > sys_page_bytes() || pool->spec.level == SLABMALLOC_DMA_LONGTERM) {
         remember_phys(pool, chunk);
     }
     *made = chunk;

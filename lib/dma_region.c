@@ -53,7 +53,7 @@ static int map_aligned(const struct dma_kind *kind, size_t bytes, size_t align, 
 }
 
 /* Programs close all descriptors they know nothing of, and open their own by the low numbers. */
-static int pin_longterm(struct dma_region *region) {
+static int pin_by_ring(struct dma_region *region) {
     int ring = -1;
     int refused = sys_ring_pin(region->base, region->bytes, &ring);
     if (refused) {
@@ -69,6 +69,12 @@ static int pin_longterm(struct dma_region *region) {
     }
     region->ring = ring;
     return 0;
+}
+
+/* Once: where there is a container all regions are mapped in it, which pins them. */
+static int pin_longterm(struct dma_region *region) {
+    int refused = dma_vfio_hold(region);
+    return refused == -ENOENT ? pin_by_ring(region) : refused;
 }
 
 /* The ring is there, and was not closed by the program, whose file may have its number. */
@@ -125,6 +131,7 @@ void dma_region_forget(struct dma_region *region, bool lockable) {
 }
 
 bool dma_region_unmake(struct dma_region *region) {
+    dma_vfio_let_go(region); /* while the memory is there */
     if (region->base && sys_unmap(region->base, region->bytes)) {
         return false;
     }
@@ -141,7 +148,7 @@ int dma_region_make(const struct dma_kind *kind, size_t bytes, size_t align, str
     if (!region) {
         return -ENOMEM;
     }
-    *region = (struct dma_region){.bytes = bytes, .kind = *kind, .ring = -1, .max_phys = UINT64_MAX};
+    *region = (struct dma_region){.bytes = bytes, .kind = *kind, .ring = -1, .holder = -1, .max_phys = UINT64_MAX};
     bool fits = bitmap_bytes(region) <= META_MAX;
     region->used = fits ? meta_alloc(bitmap_bytes(region)) : NULL;
     region->last = fits ? meta_alloc(bitmap_bytes(region)) : NULL;

@@ -26,6 +26,7 @@ libslabcore_la_SOURCES = \
 	lib/pageblock.c lib/pageblock.h \
 	lib/region.c lib/region.h \
 	lib/sys.c lib/sys.h \
+	lib/sys_dma.c \
 	lib/numa.c lib/numa.h \
 	lib/options.c lib/options.h \
 	lib/hugetlb.c lib/hugetlb.h \
@@ -45,6 +46,7 @@ libslabcore_la_SOURCES += \
 	lib/dma_observe.c \
 	lib/dma_pool.c \
 	lib/dma_region.c \
+	lib/dma_vfio.c \
 	lib/expose.h \
 	lib/gather.c lib/gather.h \
 	lib/hugetlb_fork.c \

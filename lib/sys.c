@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/io_uring.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
@@ -40,18 +39,10 @@
 
 #define MAP_HUGE_SHIFT_BITS 26
 
-/* io_uring takes buffers of 1 GiB at most. */
-#define RING_BUFFER_SHIFT 30
-#define RING_BUFFERS_MAX 64
-
 bool (*sys_fault_hook)(enum sys_call call);
 
-static bool fault_due(enum sys_call call) {
-    return unlikely(sys_fault_hook != NULL) && sys_fault_hook(call);
-}
-
 void *sys_map(void *hint, size_t bytes) {
-    if (fault_due(SYS_MAP)) {
+    if (sys_fault_due(SYS_MAP)) {
         return NULL;
     }
     int saved = errno;
@@ -61,7 +52,7 @@ void *sys_map(void *hint, size_t bytes) {
 }
 
 void *sys_map_shared(void *hint, size_t bytes) {
-    if (fault_due(SYS_MAP)) {
+    if (sys_fault_due(SYS_MAP)) {
         return NULL;
     }
     int saved = errno;
@@ -71,7 +62,7 @@ void *sys_map_shared(void *hint, size_t bytes) {
 }
 
 int sys_map_huge(void *hint, size_t bytes, unsigned shift, bool shared, void **address) {
-    if (fault_due(SYS_HUGE)) {
+    if (sys_fault_due(SYS_HUGE)) {
         return -ENOMEM;
     }
     int saved = errno;
@@ -101,7 +92,7 @@ static void *open_silently(void) {
 }
 
 size_t sys_hugetlbfs_open(void) {
-    if (fault_due(SYS_HUGE)) {
+    if (sys_fault_due(SYS_HUGE)) {
         return 0;
     }
     int saved = errno;
@@ -117,7 +108,7 @@ size_t sys_hugetlbfs_open(void) {
 }
 
 void *sys_hugetlbfs_get(size_t bytes) {
-    if (fault_due(SYS_HUGE)) {
+    if (sys_fault_due(SYS_HUGE)) {
         return NULL;
     }
     int saved = errno;
@@ -137,7 +128,7 @@ void *sys_hugetlbfs_get(size_t bytes) {
 #endif
 
 int sys_unmap(void *address, size_t bytes) {
-    if (fault_due(SYS_UNMAP)) {
+    if (sys_fault_due(SYS_UNMAP)) {
         return -ENOMEM;
     }
     int saved = errno;
@@ -147,7 +138,7 @@ int sys_unmap(void *address, size_t bytes) {
 }
 
 int sys_grow(void *address, size_t old_bytes, size_t new_bytes) {
-    if (fault_due(SYS_REMAP)) {
+    if (sys_fault_due(SYS_REMAP)) {
         return -EPERM;
     }
     int saved = errno;
@@ -157,7 +148,7 @@ int sys_grow(void *address, size_t old_bytes, size_t new_bytes) {
 }
 
 bool sys_move(void *address, size_t old_bytes, size_t new_bytes, void *to) {
-    if (fault_due(SYS_REMAP)) {
+    if (sys_fault_due(SYS_REMAP)) {
         return false;
     }
     int saved = errno;
@@ -171,7 +162,7 @@ int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
         [SYS_DONTNEED] = MADV_DONTNEED, [SYS_HUGEPAGE] = MADV_HUGEPAGE,       [SYS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
         [SYS_DONTFORK] = MADV_DONTFORK, [SYS_POPULATE] = MADV_POPULATE_WRITE, [SYS_FAULT_IN] = MADV_POPULATE_READ,
     };
-    if (fault_due(SYS_ADVISE)) {
+    if (sys_fault_due(SYS_ADVISE)) {
         return -EINVAL;
     }
     int saved = errno;
@@ -184,7 +175,7 @@ int sys_advise(void *address, size_t bytes, enum sys_advice advice) {
 }
 
 static int bind_to(void *address, size_t bytes, int mode, unsigned long mask) {
-    if (fault_due(SYS_BIND)) {
+    if (sys_fault_due(SYS_BIND)) {
         return -EPERM;
     }
     int saved = errno;
@@ -203,7 +194,7 @@ int sys_interleave(void *address, size_t bytes, uint64_t nodes) {
 }
 
 unsigned sys_node(void) {
-    if (fault_due(SYS_GETCPU)) {
+    if (sys_fault_due(SYS_GETCPU)) {
         return 0;
     }
     int saved = errno;
@@ -216,7 +207,7 @@ unsigned sys_node(void) {
 }
 
 uint64_t sys_nodes(void) {
-    if (fault_due(SYS_NODES)) {
+    if (sys_fault_due(SYS_NODES)) {
         return 0;
     }
     int saved = errno;
@@ -228,7 +219,7 @@ uint64_t sys_nodes(void) {
 }
 
 bool sys_has_policy(void) {
-    if (fault_due(SYS_POLICY)) {
+    if (sys_fault_due(SYS_POLICY)) {
         return false;
     }
     int saved = errno, mode = MPOL_DEFAULT;
@@ -240,7 +231,7 @@ bool sys_has_policy(void) {
 
 /* By system calls: the C library's functions are points where a thread can be cancelled. */
 int sys_read_file(const char *path, char *text, size_t bytes) {
-    if (fault_due(SYS_READ)) {
+    if (sys_fault_due(SYS_READ)) {
         return -ENOENT;
     }
     int saved = errno;
@@ -256,7 +247,7 @@ int sys_read_file(const char *path, char *text, size_t bytes) {
 }
 
 bool sys_copy(void *to, const void *from, size_t bytes) {
-    if (fault_due(SYS_COPY)) {
+    if (sys_fault_due(SYS_COPY)) {
         return false;
     }
     int saved = errno;
@@ -267,7 +258,7 @@ bool sys_copy(void *to, const void *from, size_t bytes) {
 }
 
 int sys_node_of(const void *address) {
-    if (fault_due(SYS_NODES)) {
+    if (sys_fault_due(SYS_NODES)) {
         return -1;
     }
     int saved = errno, node = -1;
@@ -282,77 +273,8 @@ size_t sys_page_bytes(void) {
     return getauxval(AT_PAGESZ);
 }
 
-int sys_lock(void *address, size_t bytes) {
-    if (fault_due(SYS_LOCK)) {
-        return -ENOMEM;
-    }
-    int saved = errno;
-    int result = mlock2(address, bytes, MLOCK_ONFAULT) ? -errno : 0;
-    errno = saved;
-    return result;
-}
-
-/* Errors of the policy (seccomp, io_uring_disabled) and of the kernel's age are one to the caller. */
-static int ring_register(int ring, char *address, size_t bytes) {
-    struct iovec piece[RING_BUFFERS_MAX];
-    unsigned n = 0;
-    for (size_t done = 0; done < bytes; n++) {
-        if (n == RING_BUFFERS_MAX) {
-            return -ENOTSUP;
-        }
-        size_t length = min_size(bytes - done, (size_t)1 << RING_BUFFER_SHIFT);
-        piece[n] = (struct iovec){address + done, length};
-        done += length;
-    }
-    if (!syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, piece, n)) {
-        return 0;
-    }
-    return errno == ENOMEM ? -ENOMEM : -ENOTSUP;
-}
-
-int sys_ring_pin(void *address, size_t bytes, int *ring) {
-    if (fault_due(SYS_RING)) {
-        return -ENOTSUP;
-    }
-    int saved = errno, result = -ENOTSUP;
-    struct io_uring_params params = {0};
-    int fd = (int)syscall(SYS_io_uring_setup, 1, &params);
-    if (fd >= 0) {
-        result = ring_register(fd, address, bytes);
-    }
-    if (fd >= 0 && result) {
-        close(fd);
-    }
-    errno = saved;
-    *ring = fd;
-    return result;
-}
-
-/* Closing alone would unpin a while later, and not while a fork child has the descriptor too. */
-void sys_ring_unpin(int ring) {
-    int saved = errno;
-    syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0);
-    errno = saved;
-}
-
-int sys_pagemap(const void *address, uint64_t *words, size_t n) {
-    if (fault_due(SYS_PAGEMAP)) {
-        return -EPERM;
-    }
-    int saved = errno, result = -EPERM;
-    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    off_t at = (off_t)((uintptr_t)address / sys_page_bytes() * sizeof *words);
-    if (fd >= 0) {
-        ssize_t got = pread(fd, words, n * sizeof *words, at);
-        result = got == (ssize_t)(n * sizeof *words) ? 0 : got >= 0 ? -EINVAL : -EPERM;
-        close(fd);
-    }
-    errno = saved;
-    return result;
-}
-
 uint64_t sys_now_ms(void) {
-    if (fault_due(SYS_CLOCK)) {
+    if (sys_fault_due(SYS_CLOCK)) {
         return 0;
     }
     int saved = errno;
@@ -415,7 +337,7 @@ void sys_release_pipe(struct sys_held_pipe held) {
 }
 
 int sys_guard(void *address, size_t bytes) {
-    if (fault_due(SYS_THREAD)) {
+    if (sys_fault_due(SYS_THREAD)) {
         return -ENOMEM;
     }
     int saved = errno;
@@ -425,7 +347,7 @@ int sys_guard(void *address, size_t bytes) {
 }
 
 int sys_clone(int (*main)(void *), void *stack_top, void *pointer, _Atomic uint32_t *alive) {
-    if (fault_due(SYS_THREAD)) {
+    if (sys_fault_due(SYS_THREAD)) {
         return -EAGAIN;
     }
     const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
@@ -448,7 +370,7 @@ void sys_name_thread(const char *name) {
 }
 
 void sys_futex_wait(_Atomic uint32_t *word, uint32_t value) {
-    if (fault_due(SYS_WAIT)) {
+    if (sys_fault_due(SYS_WAIT)) {
         return;
     }
     int saved = errno;
@@ -472,7 +394,7 @@ static ssize_t write_some(int fd, const char *text, size_t bytes) {
 }
 
 int sys_write_all(int fd, const char *text, size_t bytes) {
-    if (fault_due(SYS_WRITE)) {
+    if (sys_fault_due(SYS_WRITE)) {
         return -EIO;
     }
     int saved = errno, result = 0;
@@ -510,7 +432,7 @@ bool sys_is_file(int fd, const struct sys_file *file) {
 }
 
 int sys_dup(int fd) {
-    if (fault_due(SYS_OPEN)) {
+    if (sys_fault_due(SYS_OPEN)) {
         return -EMFILE;
     }
     int saved = errno;
@@ -522,7 +444,7 @@ int sys_dup(int fd) {
 }
 
 int sys_open_append(const char *path) {
-    if (fault_due(SYS_OPEN)) {
+    if (sys_fault_due(SYS_OPEN)) {
         return -ENFILE;
     }
     int saved = errno;
@@ -542,11 +464,11 @@ void sys_close(int fd) {
 }
 
 int sys_key(pthread_key_t *key, void (*at_exit)(void *kept)) {
-    return fault_due(SYS_KEY) ? -EAGAIN : -pthread_key_create(key, at_exit);
+    return sys_fault_due(SYS_KEY) ? -EAGAIN : -pthread_key_create(key, at_exit);
 }
 
 int sys_keep(pthread_key_t key, const void *kept) {
-    if (fault_due(SYS_KEEP)) {
+    if (sys_fault_due(SYS_KEEP)) {
         return -ENOMEM;
     }
     int saved = errno;
@@ -556,7 +478,7 @@ int sys_keep(pthread_key_t key, const void *kept) {
 }
 
 int sys_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
-    if (fault_due(SYS_ATFORK)) {
+    if (sys_fault_due(SYS_ATFORK)) {
         return -ENOMEM;
     }
     int saved = errno;

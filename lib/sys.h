@@ -25,6 +25,7 @@ enum sys_call {
     SYS_HUGE,
     SYS_LOCK,
     SYS_RING,
+    SYS_VFIO,
     SYS_PAGEMAP,
     SYS_COPY,
     SYS_THREAD,
@@ -40,6 +41,11 @@ enum sys_call {
 
 /* Test hook: returns true if this call is to fail now. NULL (the default): no faults. */
 extern bool (*sys_fault_hook)(enum sys_call call);
+
+/* For the seam's own files. */
+static inline bool sys_fault_due(enum sys_call call) {
+    return unlikely(sys_fault_hook != NULL) && sys_fault_hook(call);
+}
 
 /* Private anonymous zero memory at HINT if that is free (NULL: anywhere); page aligned. NULL: refused. */
 void *sys_map(void *hint, size_t bytes);
@@ -113,6 +119,28 @@ int sys_ring_pin(void *address, size_t bytes, int *ring);
 
 /* The pin ends, for fork children that have the descriptor too. */
 void sys_ring_unpin(int ring);
+
+/* The addresses an IOMMU can map, in ascending order. */
+#define SYS_IOVA_RANGES_MAX 32
+struct sys_iova_range {
+    uint64_t first, last;
+};
+struct sys_vfio {
+    unsigned nranges;
+    struct sys_iova_range range[SYS_IOVA_RANGES_MAX];
+};
+
+/* What the VFIO container CONTAINER, a file descriptor, can map. -EBADF, -ENOTTY: it is none; -EINVAL: it has no IOMMU
+ * yet; -ENOTSUP: it has another than type 1. */
+int sys_vfio_info(int container, struct sys_vfio *vfio);
+
+/* Pins the memory and shows it to the container's devices at IOVA. -ENOMEM: RLIMIT_MEMLOCK; -EEXIST: something is
+ * there; -ENOSPC: no more mappings; -EINVAL: the IOMMU has no such address. */
+int sys_vfio_map(int container, const void *address, size_t bytes, uint64_t iova);
+
+/* Takes it back. What cannot be is not there: the container was closed, or has lost its IOMMU, and with it all
+ * mappings. */
+void sys_vfio_unmap(int container, uint64_t iova, size_t bytes);
 
 /* Words of /proc/self/pagemap for N kernel pages from ADDRESS, which is a page's. -EPERM: it cannot be read. -EINVAL:
  * no address of a process. */

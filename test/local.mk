@@ -11,8 +11,11 @@ unit_tests = \
 	test/unit/test_buddy \
 	test/unit/test_buddy_history \
 	test/unit/test_dma \
+	test/unit/test_dma_fork \
 	test/unit/test_dma_observe \
+	test/unit/test_dma_phys \
 	test/unit/test_dma_pool \
+	test/unit/test_dma_vfio \
 	test/unit/test_fork \
 	test/unit/test_fork_steps \
 	test/unit/test_heap \
@@ -85,8 +88,9 @@ preload_programs = \
 	test/preload/progs/threads_end
 
 # Runs in a virtual machine with several NUMA nodes, and the scripts that boot one.
-numa_programs = test/numa/placement
+numa_programs = test/numa/device test/numa/placement
 numa_tests = \
+	test/numa/devices_reach_pinned_memory.t \
 	test/numa/memory_is_local_on_two_nodes.t \
 	test/numa/nearest_nodes_serve_first.t \
 	test/numa/nodes_without_processors_or_memory.t
@@ -208,15 +212,20 @@ test_unit_test_api_LDADD = $(UNIT_LIBS)
 test_unit_test_background_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_LDADD = $(UNIT_LIBS)
 test_unit_test_buddy_history_LDADD = $(UNIT_LIBS)
+test_numa_device_LDADD = libslabcore.la
 test_unit_test_dma_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_dma_observe_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_phys_LDADD = $(UNIT_LIBS)
 test_unit_test_dma_pool_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_vfio_LDADD = $(UNIT_LIBS)
+test_unit_test_dma_vfio_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 test_unit_test_fork_LDADD = $(UNIT_LIBS)
 test_unit_test_fork_steps_LDADD = $(UNIT_LIBS)
 test_unit_test_heap_LDADD = $(UNIT_LIBS)
 test_unit_test_hugetlb_LDADD = $(UNIT_LIBS)
 test_unit_test_inject_LDADD = $(UNIT_LIBS)
-test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node \
+test_unit_test_inject_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_map,--wrap=sys_nodes,--wrap=sys_node,--wrap=ioctl \
 	-Wl,--wrap=meta_alloc,--wrap=meta_alloc_dirty,--wrap=meta_free
 test_unit_test_kmalloc_LDADD = $(UNIT_LIBS)
 test_unit_test_kmem_cache_LDADD = $(UNIT_LIBS)

@@ -6,17 +6,18 @@
  *   RESIDENT  mlock: never swapped out. The kernel may still move a page to another physical address (compaction, NUMA
  *             balancing, memory going offline): a physical address is a snapshot. Contiguous within one page.
  *   HUGETLB   pages of 2 MiB from the hugetlb pool, populated: physically contiguous within each, never swapped, and
- * not moved by compaction. An administrator can still have them moved (memory offline, migratepages). LONGTERM  pinned
- * by the kernel on behalf of a device (io_uring registered buffers): the contract that physical addresses do not change
- * until the buffer is freed. On 2 MiB pages if the pool has some, else on ordinary ones.
+ *             not moved by compaction. An administrator can still have them moved (memory offline, migratepages).
+ *   LONGTERM  pinned by the kernel on behalf of a device, by a VFIO container if the program has attached one, else by
+ *             io_uring (registered buffers): the contract that physical addresses do not change until the buffer is
+ *             freed. On 2 MiB pages if the pool has some, else on ordinary ones.
  *
  * doc/dma.md says which one a program needs. Memory below 16 MiB cannot be had from user space, whatever the level.
  *
  * fork: a buffer is in one of two modes. By default the child does not get it (MADV_DONTFORK): the parent's buffer is
  * never copied on write behind a device's back, and an access in the child faults. With SLABMALLOC_DMA_SHARED both have
  * the same pages; the child's bookkeeping is a copy, so what one process frees is still the other's. Locks are not
- * inherited: in the child such a RESIDENT buffer stays in memory only as long as the parent holds it. Observers and
- * pools are the parent's alone.
+ * inherited: in the child such a RESIDENT buffer stays in memory only as long as the parent holds it. Observers,
+ * containers and pools are the parent's alone.
  *
  * All functions are thread safe, none may be called from a signal handler. Functions that return int return 0, or -1
  * with errno set. Buffers are not the heap's: free() does not take them.
@@ -60,12 +61,15 @@ struct slabmalloc_dma_spec {
 /*
  * BYTES of populated memory as SPEC says (NULL: SLABMALLOC_DMA_SPEC), contents undefined; *OBTAINED (may be NULL) is
  * the level it has got, which may be higher than asked: RESIDENT falls back to HUGETLB where RLIMIT_MEMLOCK is in the
- * way. Sizes are rounded up to pages. The caller owns it until slabmalloc_dma_free. NULL with errno: EINVAL   no bytes;
- * align or boundary no power of two, boundary < BYTES; node not there; unknown level or flag ENOMEM   no memory: for
- * HUGETLB, the pool or the hugetlb cgroup has no free pages left EAGAIN   RLIMIT_MEMLOCK is too low ENOTSUP  this
- * kernel, or its policy, has no hugetlb pages or no io_uring EPERM    max_addr is given and the kernel hides physical
- * addresses (no CAP_SYS_ADMIN) ERANGE   max_addr was not met in several attempts; below 16 MiB always or what an
- * observer returned.
+ * way, and a container pins all there is. Sizes are rounded up to pages. The caller owns it until slabmalloc_dma_free.
+ * NULL with errno:
+ *   EINVAL   no bytes; align or boundary no power of two, boundary < BYTES; node not there; unknown level or flag
+ *   ENOMEM   no memory: for HUGETLB, the pool or the hugetlb cgroup has no free pages left
+ *   EAGAIN   RLIMIT_MEMLOCK is too low
+ *   ENOTSUP  this kernel, or its policy, has no hugetlb pages, or neither io_uring nor a container is there
+ *   EPERM    max_addr is given and the kernel hides physical addresses (no CAP_SYS_ADMIN)
+ *   ERANGE   max_addr was not met in several attempts; below 16 MiB always
+ * or what an observer returned, or a container, as slabmalloc_dma_attach_vfio says.
  */
 void *slabmalloc_dma_alloc(size_t bytes, const struct slabmalloc_dma_spec *spec, enum slabmalloc_dma_level *obtained);
 
@@ -77,7 +81,7 @@ struct slabmalloc_dma_info {
     void *base;                      /* of the buffer, or of the region an observer is told of */
     size_t bytes;                    /* in whole pages */
     size_t page_bytes;               /* physically contiguous at least within multiples of this */
-    enum slabmalloc_dma_level level; /* 0 in a fork child for what the parent has locked */
+    enum slabmalloc_dma_level level; /* now; 0 in a fork child for what the parent has locked */
     int may_move;                    /* 1: physical addresses may change, those taken are a snapshot */
     unsigned flags;                  /* as asked for */
     int node;                        /* where its first page is now; -1: the kernel does not say */
@@ -131,6 +135,50 @@ int slabmalloc_dma_observe(const struct slabmalloc_dma_observer *observer);
 /* Takes it back: REMOVED is told of all regions (its answer does not matter). When this returns neither function runs
  * or will be called. EINVAL: no such observer. */
 int slabmalloc_dma_unobserve(int number);
+
+/* --- VFIO: devices behind an IOMMU --- */
+
+/* Which I/O virtual addresses (IOVAs), those that devices use, the memory may have. All zero: any. */
+struct slabmalloc_dma_vfio {
+    uint64_t first, last; /* the lowest and the highest, as far as the IOMMU has them: what the device reaches (such as
+                             0xffffffff), and where the program maps nothing itself. LAST 0: no limit */
+    unsigned flags;       /* SLABMALLOC_DMA_IOVA_VA */
+};
+
+#define SLABMALLOC_DMA_IOVA_VA 1u /* the IOVA is the address in this process, or it is an error */
+
+#define SLABMALLOC_DMA_CONTAINERS_MAX 4
+
+/*
+ * Maps all DMA memory into the VFIO container CONTAINER, that which is there and that which comes, for devices to read
+ * and write, at the IOVAs that HOW says (NULL: any): the address in this process where that will do, else the lowest
+ * that is free, but never 0. While it is mapped its level is LONGTERM, and addresses do not change, whatever was asked
+ * for; what is asked for at level LONGTERM from now on is pinned so, and needs no io_uring.
+ *
+ * The program opens the container, adds its groups and sets the IOMMU (type 1) before, and keeps it open until it is
+ * detached. RLIMIT_MEMLOCK counts what is mapped, in each container anew, beside what is locked.
+ *
+ * -1 with errno, also that of slabmalloc_dma_alloc while it is attached:
+ *   EBADF    no file descriptor, or closed
+ *   ENOTTY   not a VFIO container
+ *   EINVAL   it has no IOMMU yet; FIRST > LAST, unknown flag
+ *   ENOTSUP  its IOMMU is not type 1, or there is none (no-IOMMU mode)
+ *   EBUSY    attached already
+ *   ENOSPC   there are SLABMALLOC_DMA_CONTAINERS_MAX; no IOVA is free; no mapping is left (VFIO's dma_entry_limit)
+ *   ERANGE   the IOMMU has no such IOVAs
+ *   EEXIST   SLABMALLOC_DMA_IOVA_VA, and the program has mapped something there
+ *   EAGAIN   RLIMIT_MEMLOCK is too low
+ * or what else VFIO says. If the memory that is there cannot be mapped, nothing is attached.
+ */
+int slabmalloc_dma_attach_vfio(int container, const struct slabmalloc_dma_vfio *how);
+
+/* Unmaps all from the container, whose devices must be at rest; levels are again what they were. EINVAL: not attached.
+ * EBUSY: buffers are there that were made at level LONGTERM and that only this container pins; nothing changed. */
+int slabmalloc_dma_detach_vfio(int container);
+
+/* The IOVA of the byte at P, which is in DMA memory; it and what follows in the buffer are in one piece, whatever the
+ * physical addresses. EINVAL: P is not in DMA memory, or CONTAINER is not attached. */
+int slabmalloc_dma_iova(int container, const void *p, uint64_t *iova);
 
 /* --- Pools: small objects of one size --- */
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# For the tests that run in a guest with several NUMA nodes; sourced by every *.t here.
+# For the tests that run in a guest, with several NUMA nodes or an IOMMU; sourced by every *.t here.
 . "$(dirname "${BASH_SOURCE[0]}")/../preload/lib.sh"
 
 bed=${SLABMALLOC_NUMA_BED:-$builddir/numa-bed}
@@ -9,6 +9,7 @@ heavy
 [ "$(uname -m)" = x86_64 ] || skip_all "the test bed is for x86_64"
 [ -e "$bed/complete" ] || skip_all "no QEMU and kernel to boot (test/numa/setup $bed fetches them)"
 [ -x "$placement" ] || skip_all "test/numa/placement is not built"
+options=() # more of guest's
 
 # in_guest NODE...: boots a machine with these nodes (guest's --node, and --distance A:B:N), runs the script on standard
 # input in it, in which "placed CASE..." is the program under the library, and passes its TAP on.
@@ -34,7 +35,7 @@ in_guest() {
 		cat
 		echo 'echo "# $cases cases"'
 	} >"$tmp/script"
-	timeout -k 5 "$limit" "$here/../numa/guest" --bed "$bed" "${machine[@]}" --seconds 170 --console "$tmp/console" \
+	timeout -k 5 "$limit" "$here/../numa/guest" --bed "$bed" "${machine[@]}" "${options[@]}" --seconds 170 --console "$tmp/console" \
 		--file "$placement" --file "$SLABMALLOC_LIB" "$tmp/script" >"$tmp/tap" 2>"$tmp/err"
 	status=$?
 	while IFS= read -r line; do

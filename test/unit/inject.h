@@ -79,6 +79,7 @@ static const char *const call_name[] = {
     [SYS_HUGE] = "mmap of the hugetlb pool",
     [SYS_LOCK] = "mlock2",
     [SYS_RING] = "io_uring",
+    [SYS_VFIO] = "VFIO",
     [SYS_PAGEMAP] = "pagemap",
     [SYS_COPY] = "process_vm_readv",
     [SYS_THREAD] = "clone",

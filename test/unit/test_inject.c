@@ -3,6 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "inject_dma.h"
 #include "inject_pages.h"
 #include "inject_slob.h"
 
@@ -27,6 +28,7 @@ static const struct workload workloads[] = {
     {"mixed_life_without_caches", mixed_life_without_caches, false},
     {"mixed_life_on_huge_pages", mixed_life_on_huge_pages, false},
     {"dma_buffers", dma_buffers, false},
+    {"vfio_containers", vfio_containers, false},
     {"hugetlb_memory", hugetlb_memory, false},
     {"forked_children", forked_children, false},
     {"messages", messages, false},
@@ -118,6 +120,7 @@ WALK(mixed_life_with_decay_at_once)
 WALK(mixed_life_without_caches)
 WALK(mixed_life_on_huge_pages)
 WALK(dma_buffers)
+WALK(vfio_containers)
 WALK(hugetlb_memory)
 WALK(forked_children)
 WALK(messages)
