@@ -34,7 +34,7 @@ struct extent {
 };
 
 /* Counts live mappings. */
-void mapping_cache_count(ptrdiff_t npages, ptrdiff_t count);
+void mapping_cache_count(enum backing backing, ptrdiff_t npages, ptrdiff_t count);
 
 /* Takes an extent of NODE's with NPAGES or a little more that starts at ALIGN; npages 0: there is none. */
 struct extent mapping_cache_take(size_t npages, size_t align, unsigned node);
