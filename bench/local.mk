@@ -25,6 +25,7 @@ bench_probes = \
 	bench/chase \
 	bench/consumer \
 	bench/huge_blocks \
+	bench/huge_churn \
 	bench/huge_coverage \
 	bench/idle_threads \
 	bench/latency
@@ -33,6 +34,7 @@ bench_after_peak_LDADD = -lm
 bench_chase_SOURCES = bench/chase.c bench/memory_probe.h
 bench_consumer_SOURCES = bench/consumer.c bench/memory_probe.h
 bench_huge_blocks_SOURCES = bench/huge_blocks.c bench/memory_probe.h
+bench_huge_churn_SOURCES = bench/huge_churn.c bench/memory_probe.h
 bench_huge_coverage_SOURCES = bench/huge_coverage.c bench/memory_probe.h
 bench_idle_threads_SOURCES = bench/idle_threads.c bench/memory_probe.h
 

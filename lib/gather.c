@@ -120,8 +120,17 @@ static void gather_zone(struct snapshot *snapshot, struct zone *zone) {
     struct snapshot_zone now;
     lock_take(&zone->lock);
     snapshot_set_zone(&now, zone);
+    pagemap_each_block(gather_block, &now);
     lock_drop(&zone->lock);
     snapshot_add_zone(snapshot, &now);
+}
+
+static bool gather_pool_block(uintptr_t pfn, struct block *block, void *arg) {
+    (void)pfn;
+    if (!block_zone(block)) {
+        snapshot_add_pool_block(arg, block);
+    }
+    return true;
 }
 
 static void gather_mappings(struct snapshot *snapshot) {
@@ -131,6 +140,8 @@ static void gather_mappings(struct snapshot *snapshot) {
     snapshot->stats.mapping_cached_bytes = totals.cached_bytes;
     snapshot->mapping_peak_bytes = totals.peak_bytes;
     snapshot->mapping_peak_count = totals.peak_count;
+    snapshot->stats.thp_bytes += totals.thp_bytes;
+    pagemap_each_pool_block(gather_pool_block, snapshot);
 }
 
 static void gather_slob(struct snapshot *snapshot) {

@@ -265,14 +265,14 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     if (!extent.npages) {
         return NULL;
     }
-    mapping_cache_count((ptrdiff_t)extent.npages, 1);
+    mapping_cache_count(extent.backing, (ptrdiff_t)extent.npages, 1);
     void *p = mapping_mark(extent);
     return zero && dirty ? memset(p, 0, bytes) : p;
 }
 
 /* EXTENT, which nobody uses any more, waits in the cache. */
 static void extent_release(struct extent extent) {
-    mapping_cache_count(-(ptrdiff_t)extent.npages, -1);
+    mapping_cache_count(extent.backing, -(ptrdiff_t)extent.npages, -1);
     extent.freed_at = sys_now_ms();
     struct extent out = mapping_cache_put(extent);
     if (out.npages) {
@@ -302,7 +302,7 @@ static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
     }
     mapping_cache_unmap(
         (struct extent){.pfn = extent.pfn + npages, .npages = extent.npages - npages, .backing = extent.backing});
-    mapping_cache_count((ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
+    mapping_cache_count(extent.backing, (ptrdiff_t)npages - (ptrdiff_t)extent.npages, 0);
     extent.npages = npages;
     mapping_mark(extent);
     return p;
@@ -311,7 +311,7 @@ static void *mapping_shrink(void *p, struct extent extent, size_t npages) {
 /* EXTENT, live at P, with NPAGES and its contents, from what the cache has; NULL: it has nothing that serves. */
 static void *grow_from_cache(void *p, struct extent extent, size_t npages) {
     if (mapping_cache_take_next(extent, npages)) {
-        mapping_cache_count((ptrdiff_t)(npages - extent.npages), 0);
+        mapping_cache_count(extent.backing, (ptrdiff_t)(npages - extent.npages), 0);
         extent.npages = npages;
         return mapping_mark(extent);
     }
@@ -320,7 +320,7 @@ static void *grow_from_cache(void *p, struct extent extent, size_t npages) {
     if (!to.npages) {
         return NULL;
     }
-    mapping_cache_count((ptrdiff_t)to.npages, 1);
+    mapping_cache_count(to.backing, (ptrdiff_t)to.npages, 1);
     void *copy = memcpy(mapping_mark(to), p, extent.npages << PAGE_SHIFT);
     mapping_unmark(p);
     extent_release(extent);
@@ -343,7 +343,7 @@ void *mapping_resize(void *p, size_t bytes) {
         mapping_mark(extent);
         return NULL;
     }
-    mapping_cache_count((ptrdiff_t)(npages - extent.npages), 0);
+    mapping_cache_count(extent.backing, (ptrdiff_t)(npages - extent.npages), 0);
     return mapping_mark(grown);
 }
 

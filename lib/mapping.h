@@ -41,6 +41,7 @@ size_t mapping_trim(void);
 /* Live mappings, now and at most so far; bytes in the cache. */
 struct mapping_totals {
     size_t live_bytes, live_count, cached_bytes, peak_bytes, peak_count;
+    size_t thp_bytes; /* of live_bytes, advised for transparent huge pages */
 };
 struct mapping_totals mapping_totals(void);
 

@@ -26,6 +26,7 @@ static struct {
     struct extent slot[SLOTS];
     size_t pages; /* in all slots: see counter_read */
     size_t live_pages, live_count, peak_pages, peak_count;
+    size_t live_thp_pages; /* of live_pages, those of BACKING_THP */
 } cache;
 
 EXPOSE(MAPPING_LIVE_PAGES, cache.live_pages);
@@ -33,12 +34,14 @@ EXPOSE(MAPPING_LIVE_COUNT, cache.live_count);
 EXPOSE(MAPPING_PEAK_PAGES, cache.peak_pages);
 EXPOSE(MAPPING_PEAK_COUNT, cache.peak_count);
 EXPOSE(MAPPING_CACHED_PAGES, cache.pages);
+EXPOSE(MAPPING_THP_PAGES, cache.live_thp_pages);
 
 #define each_slot(e) (struct extent *e = cache.slot; (e) < cache.slot + SLOTS; (e)++)
 
-void mapping_cache_count(ptrdiff_t npages, ptrdiff_t count) {
+void mapping_cache_count(enum backing backing, ptrdiff_t npages, ptrdiff_t count) {
     lock_take(&cache.lock);
     cache.live_pages += (size_t)npages;
+    cache.live_thp_pages += backing == BACKING_THP ? (size_t)npages : 0;
     cache.live_count += (size_t)count;
     cache.peak_pages = max_size(cache.peak_pages, cache.live_pages);
     cache.peak_count = max_size(cache.peak_count, cache.live_count);
@@ -268,6 +271,7 @@ struct mapping_totals mapping_totals(void) {
         .cached_bytes = cache.pages << PAGE_SHIFT,
         .peak_bytes = cache.peak_pages << PAGE_SHIFT,
         .peak_count = cache.peak_count,
+        .thp_bytes = cache.live_thp_pages << PAGE_SHIFT,
     };
     lock_drop(&cache.lock);
     return totals;

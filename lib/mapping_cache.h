@@ -33,8 +33,8 @@ struct extent {
     bool pieces;   /* may be several map areas, which meet at pageblock boundaries */
 };
 
-/* Counts live mappings. */
-void mapping_cache_count(ptrdiff_t npages, ptrdiff_t count);
+/* Live mappings have NPAGES more, backed as said, and are COUNT more; or fewer. */
+void mapping_cache_count(enum backing backing, ptrdiff_t npages, ptrdiff_t count);
 
 /* Takes an extent of NODE's with NPAGES or a little more that starts at ALIGN; npages 0: there is none. */
 struct extent mapping_cache_take(size_t npages, size_t align, unsigned node);

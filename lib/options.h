@@ -5,8 +5,8 @@
  *   key             values          default  who should change it
  *   hugepages       auto|thp|off|   auto     off: a program whose resident memory matters more than its speed.
  *                   hugetlb|                 hugetlb, hugetlb1g: where pages of 2 MiB or 1 GiB were reserved for it
- *                   hugetlb1g                (doc/dma.md says how): all memory comes from that pool, and what it does
- *                                            not have from transparent huge pages. auto: as thp
+ *                   hugetlb1g                (doc/dma.md says how): memory beyond the first 4 MiB comes from that pool,
+ *                                            and what it does not have from transparent huge pages. auto: as thp
  *   huge_threshold  bytes (K M G)   32M      memory in use from which new memory is advised for huge pages; lower it
  *                                            for a heap known to be filled densely
  *   decay_ms        milliseconds    500      how long unused memory stays resident; 0 gives it back at the next

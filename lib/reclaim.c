@@ -11,13 +11,22 @@
 #define BATCH 16
 #define LOOKS 64
 
+/* See worth_huge_page. */
+#define DESERTED_SHARE 8
+
 struct held {
     struct slab *slab;
     uint64_t holes;
 };
 
-/* The slab's holes that are worth giving back. In an intact huge page they cost that: only if they are half of the
- * slab. */
+/* An intact huge page is given up for holes in one of its slabs that are half of it; or, where most of the slab's
+ * objects are free, so that few live bytes profit from the huge page, a small share. */
+static bool worth_huge_page(const struct slab *slab, unsigned nholes) {
+    bool deserted = slab->nfree >= slab->nobjects - slab->nobjects / 4;
+    return 2 * nholes >= slab->npages || (deserted && DESERTED_SHARE * nholes >= slab->npages);
+}
+
+/* The slab's holes that are worth giving back. */
 static uint64_t holes_worth(const struct slab *slab, bool all) {
     const struct block *block = pagemap_block(slab->base >> PAGE_SHIFT);
     if (block_pool_shift(block)) {
@@ -25,7 +34,7 @@ static uint64_t holes_worth(const struct slab *slab, bool all) {
     }
     uint64_t holes = slab_holes(slab);
     bool huge = block_huge(block);
-    return all || !huge || 2 * (unsigned)__builtin_popcountll(holes) >= slab->npages ? holes : 0;
+    return all || !huge || worth_huge_page(slab, (unsigned)__builtin_popcountll(holes)) ? holes : 0;
 }
 
 /* Without destructor an object may become raw by the way. Nothing is taken from the slab until its holes are purged. */

@@ -268,6 +268,9 @@ static void zoneinfo_zone(struct text *text, const struct snapshot_zone *zone) {
     zoneinfo_counter(text, "nr_free_dirty", zone->dirty_pages);
     zoneinfo_counter(text, "nr_isolated", zone->isolated_pages);
     zoneinfo_counter(text, "nr_used", zone->mapped_pages - zone->free_pages - zone->isolated_pages);
+    zoneinfo_counter(text, "nr_thp", zone->backing.thp_pages);
+    zoneinfo_counter(text, "nr_hugetlb_2m", zone->backing.hugetlb_pages);
+    zoneinfo_counter(text, "nr_hugetlb_1g", zone->backing.hugetlb_1g_pages);
     zoneinfo_counter(text, "nr_mapped_peak", zone->mapped_peak);
     zoneinfo_counter(text, "nr_fresh_taken", zone->fresh_taken);
     zoneinfo_counter(text, "nr_purged", zone->purged_pages);

@@ -64,6 +64,9 @@ static void stats_json(struct text *text, const struct slabmalloc_stats *s) {
     number(text, "lock_waits", s->lock_waits, &first);
     number(text, "page_bytes", s->page_bytes, &first);
     number(text, "page_cached_bytes", s->page_cached_bytes, &first);
+    number(text, "thp_bytes", s->thp_bytes, &first);
+    number(text, "hugetlb_bytes", s->hugetlb_bytes, &first);
+    number(text, "hugetlb_1g_bytes", s->hugetlb_1g_bytes, &first);
     text_add(text, "}");
 }
 
@@ -154,6 +157,9 @@ static void zone_json(struct text *text, const struct snapshot_zone *zone) {
     key(text, "pageblocks", &first);
     blocks_json(text, zone);
     number(text, "huge_pageblocks", zone->huge_blocks, &first);
+    number(text, "thp_pages", zone->backing.thp_pages, &first);
+    number(text, "hugetlb_pages", zone->backing.hugetlb_pages, &first);
+    number(text, "hugetlb_1g_pages", zone->backing.hugetlb_1g_pages, &first);
     text_add(text, "}");
 }
 

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define GIB_SHIFT 30
+
 void snapshot_class_name(unsigned class, char name[SNAPSHOT_NAME]) {
     static const char prefix[] = "kmalloc-";
     char digits[24];
@@ -92,6 +94,22 @@ void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone) {
     }
 }
 
+/* What is behind NPAGES pages in use of BLOCK. */
+static void count_backing(struct snapshot_backing *backing, const struct block *block, size_t npages) {
+    unsigned shift = block_pool_shift(block);
+    if (shift) {
+        *(shift >= GIB_SHIFT ? &backing->hugetlb_1g_pages : &backing->hugetlb_pages) += npages;
+    } else if (block_huge(block)) {
+        backing->thp_pages += npages;
+    }
+}
+
+static void add_backing(struct slabmalloc_stats *stats, const struct snapshot_backing *backing) {
+    stats->thp_bytes += backing->thp_pages << PAGE_SHIFT;
+    stats->hugetlb_bytes += backing->hugetlb_pages << PAGE_SHIFT;
+    stats->hugetlb_1g_bytes += backing->hugetlb_1g_pages << PAGE_SHIFT;
+}
+
 void snapshot_add_zone(struct snapshot *snapshot, const struct snapshot_zone *zone) {
     struct slabmalloc_stats *stats = &snapshot->stats;
     stats->zone_bytes += zone->mapped_pages << PAGE_SHIFT;
@@ -99,6 +117,7 @@ void snapshot_add_zone(struct snapshot *snapshot, const struct snapshot_zone *zo
     stats->zone_dirty_bytes += zone->dirty_pages << PAGE_SHIFT;
     stats->purged_bytes += zone->purged_pages << PAGE_SHIFT;
     stats->lock_waits += zone->lock_waits;
+    add_backing(stats, &zone->backing);
     snapshot->zone_peak_bytes += zone->mapped_peak << PAGE_SHIFT;
 }
 
@@ -109,6 +128,19 @@ void snapshot_add_block(struct snapshot_zone *zone, const struct block *block) {
         zone->blocks[block->group]++;
     }
     zone->huge_blocks += block_huge(block);
+    size_t free_pages = 0;
+    for (size_t i = 0; i < BLOCK_PAGES / 64; i++) {
+        free_pages += (size_t)__builtin_popcountll(block->free[i]);
+    }
+    count_backing(&zone->backing, block, BLOCK_PAGES - free_pages);
+}
+
+void snapshot_add_pool_block(struct snapshot *snapshot, const struct block *block) {
+    struct snapshot_backing backing = {0};
+    if (block_pool_shift(block)) {
+        count_backing(&backing, block, BLOCK_PAGES);
+    }
+    add_backing(&snapshot->stats, &backing);
 }
 
 static size_t boot_free_pages(const struct slob_boot *boot) {

@@ -39,6 +39,11 @@ struct snapshot_object_cache {
     struct snapshot_cache cache;
 };
 
+/* Pages in use by what is behind them, as far as the library knows: what it advised, not what the kernel made of it. */
+struct snapshot_backing {
+    size_t thp_pages, hugetlb_pages, hugetlb_1g_pages;
+};
+
 struct snapshot_zone {
     unsigned node;
     enum zone_kind kind;
@@ -51,6 +56,7 @@ struct snapshot_zone {
     size_t blocks[GROUPS];               /* pageblocks in use, by group */
     size_t whole_blocks;                 /* free ones */
     size_t huge_blocks;                  /* advised for huge pages */
+    struct snapshot_backing backing;
 };
 
 struct snapshot {
@@ -86,11 +92,13 @@ void snapshot_add_magazine(struct snapshot_cache *cache, const struct owner_cach
 /* Into the totals; malloc's classes are by snapshot_finish. */
 void snapshot_add_cache(struct snapshot *snapshot, struct snapshot_cache *cache);
 
-/* A zone but for its pageblocks, into *OUT, and into the totals. */
+/* A zone: but for its pageblocks into *OUT, those, and with them into the totals. */
 void snapshot_set_zone(struct snapshot_zone *out, const struct zone *zone);
+void snapshot_add_block(struct snapshot_zone *zone, const struct block *block);
 void snapshot_add_zone(struct snapshot *snapshot, const struct snapshot_zone *zone);
 
-void snapshot_add_block(struct snapshot_zone *zone, const struct block *block);
+/* A pageblock of no zone: if the pool is behind it, it is a live mapping's. */
+void snapshot_add_pool_block(struct snapshot *snapshot, const struct block *block);
 
 /* Malloc's SLOB heap, whose pages of small blocks count as slabs, its boot pages as a zone's. After all that sets a
  * total. Adds nothing where malloc is not SLOB. */

@@ -144,12 +144,19 @@ bool zone_wants_huge(void) {
     return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
 }
 
+/* A zone's first small region is ordinary memory: it has what the process, and the C library for it, allocate at the
+ * start and never free, which would keep a page of the pool for ever. */
+static bool pool_serves(const struct zone *zone, size_t least) {
+    return options.pool_shift && zone->kind == ZONE_NORMAL &&
+           (counter_read(&zone->mapped_pages) || least > REGION_SMALL);
+}
+
 /* What is behind a zone's memory follows from its kind and the options. */
 static struct region region_for(const struct zone *zone, size_t least, uint8_t *pool_shift) {
     bool huge = zone->kind == ZONE_NORMAL && zone_wants_huge();
     bool any = zone->node == NODE_ANY;
     unsigned bind = zone_node_count() > 1 && !any ? zone->node + 1 : 0;
-    *pool_shift = zone->kind == ZONE_NORMAL ? options.pool_shift : 0;
+    *pool_shift = pool_serves(zone, least) ? options.pool_shift : 0;
     if (*pool_shift) {
         bool large = counter_read(&zone->mapped_pages) << PAGE_SHIFT >= POOL_LARGE;
         struct region region = region_map_pool(max_size(large ? REGION_HUGE : REGION_SMALL, least), least, bind);

@@ -127,6 +127,11 @@ EXPORT void malloc_stats(void) {
         {"\nin use bytes     = ", s->used_bytes},
         {"\nmax mmap regions = ", snapshot.mapping_peak_count},
         {"\nmax mmap bytes   = ", snapshot.mapping_peak_bytes},
+        {"\nHuge pages (of pages in use):\nin use bytes     = ",
+         s->zone_bytes - min_size(s->zone_free_bytes, s->zone_bytes) + s->mapping_bytes},
+        {"\nadvised for THP  = ", s->thp_bytes},
+        {"\nhugetlb 2 MiB    = ", s->hugetlb_bytes},
+        {"\nhugetlb 1 GiB    = ", s->hugetlb_1g_bytes},
     };
     struct text text;
     text_begin(&text, STDERR_FILENO);

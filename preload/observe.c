@@ -52,6 +52,7 @@ static void observe_page(struct observer *o, const struct page *page, uintptr_t 
 
 static void observe_block(struct observer *o, const struct block *block, uintptr_t pages, uintptr_t pfn) {
     if (!block->zone) {
+        snapshot_add_pool_block(&o->out->snapshot, block);
         return;
     }
     if (block->zone > o->nzones || block->group >= GROUPS || block->longest > BLOCK_PAGES) {
@@ -206,7 +207,6 @@ static void observe_zones(struct observer *o) {
             continue;
         }
         snapshot_set_zone(zone, from);
-        snapshot_add_zone(&o->out->snapshot, zone);
         o->torn |= !zone_adds_up(zone);
     }
 }
@@ -244,6 +244,10 @@ static bool next_zone(const struct snapshot *snapshot, const void **place, struc
 static void observe_totals(struct observer *o) {
     struct snapshot *snapshot = &o->out->snapshot;
     struct slabmalloc_stats *stats = &snapshot->stats;
+    for (unsigned i = 0; i < o->nzones; i++) {
+        snapshot_add_zone(snapshot, &o->out->zone[i]);
+    }
+    stats->thp_bytes += read_size(o, EXPOSED_MAPPING_THP_PAGES) << PAGE_SHIFT;
     stats->mapping_bytes = read_size(o, EXPOSED_MAPPING_LIVE_PAGES) << PAGE_SHIFT;
     stats->mappings = read_size(o, EXPOSED_MAPPING_LIVE_COUNT);
     stats->mapping_cached_bytes = read_size(o, EXPOSED_MAPPING_CACHED_PAGES) << PAGE_SHIFT;

@@ -88,6 +88,10 @@ struct slabmalloc_stats {
     size_t lock_waits;           /* times a thread waited for a lock of the library */
     size_t page_bytes;           /* live blocks of the page allocator (pages.h) */
     size_t page_cached_bytes;    /* freed ones kept by threads */
+    /* Of what is in use (zone_bytes - zone_free_bytes + mapping_bytes), pages on memory that: */
+    size_t thp_bytes;        /* is advised for transparent huge pages and was not broken up since */
+    size_t hugetlb_bytes;    /* is pages of 2 MiB of the hugetlb pool */
+    size_t hugetlb_1g_bytes; /* is pages of 1 GiB of it */
 };
 
 /* Fills *STATS. STATS_BYTES is sizeof *stats, so that later versions can add fields at the end. */

@@ -78,6 +78,11 @@ def report_json(text):
         require(sum(z["mapped_pages"] for z in report["zones"]) * page == stats["zone_bytes"], "zone pages")
         require(stats["used_bytes"] == stats["slab_used_bytes"] + stats["run_bytes"] + stats["mapping_bytes"]
                 + stats["page_bytes"], "used")
+        in_use = stats["zone_bytes"] - stats["zone_free_bytes"] + stats["mapping_bytes"]
+        require(stats["thp_bytes"] + stats["hugetlb_bytes"] + stats["hugetlb_1g_bytes"] <= in_use, "huge pages in use")
+        for name in ("thp", "hugetlb", "hugetlb_1g"):
+            of_zones = sum(z[f"{name}_pages"] for z in report["zones"]) * page
+            require(of_zones <= stats[f"{name}_bytes"], f"{name} of zones are among all")
 
 
 CHECKS = {"slab": slab, "buddy": buddy, "pagetype": pagetype, "zone": zone, "json": report_json}

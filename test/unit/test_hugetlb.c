@@ -14,10 +14,16 @@
 
 #define HUGE (2 * MIB)
 
+/* The first pageblocks are ordinary memory: used up here, so that what tests allocate is from the pool. */
+static void *first_block[2];
+
 static void from_the_pool(void) {
     options.pool_shift = 21;
     options.background = false;
     options.decay_ms = 1000000;
+    for (size_t i = 0; i < COUNT_OF(first_block); i++) {
+        first_block[i] = slabmalloc_malloc(2 * MIB);
+    }
 }
 
 TestSuite(hugetlb, .init = from_the_pool);
@@ -77,6 +83,44 @@ Test(hugetlb, large_blocks_use_the_pool_and_then_other_memory) {
     NEEDS_POOL(9);
     must_use_all_and_give_back(5 * MIB, 9);
     must_use_all_and_give_back(36 * MIB, 9); /* more than the pool in one */
+}
+
+/* The first blocks live longest: a page of the pool that has one of them never goes back. */
+Test(hugetlb, what_a_process_allocates_first_keeps_no_page_of_the_pool) {
+    NEEDS_POOL(4);
+    slabmalloc_free(first_block[0]);
+    slabmalloc_free(first_block[1]);
+    char *first[] = {slabmalloc_malloc(100), slabmalloc_malloc(4096), slabmalloc_malloc(70 * KIB)};
+    require(pool_free() == 4 && !in_pool(first[0]));
+    take_blocks(1000, 8 * HUGE);
+    require(pool_free() == 0);
+    free_blocks(1000);
+    slabmalloc_trim();
+    require(pool_free() == 4, "%ld of 4 pages back", pool_free());
+    for (size_t i = 0; i < COUNT_OF(first); i++) {
+        slabmalloc_free(first[i]);
+    }
+    MUST_BE_SOUND();
+}
+
+/* Of what is in use. */
+static size_t in_use(const struct slabmalloc_stats *s) {
+    return s->zone_bytes - s->zone_free_bytes + s->mapping_bytes;
+}
+
+Test(hugetlb, statistics_say_what_lies_on_the_pool) {
+    NEEDS_POOL(9);
+    require(stats_now().hugetlb_bytes == 0);
+    take_blocks(1000, 5 * HUGE);
+    struct slabmalloc_stats few = stats_now();
+    require(few.hugetlb_bytes > 4 * HUGE && few.hugetlb_bytes + 2 * HUGE == in_use(&few) && !few.thp_bytes);
+    char *p = slabmalloc_malloc(2 * HUGE + 100 * KIB);
+    struct slabmalloc_stats more = stats_now();
+    require(more.hugetlb_bytes == few.hugetlb_bytes + 2 * HUGE && !more.hugetlb_1g_bytes);
+    slabmalloc_free(p);
+    free_blocks(1000);
+    slabmalloc_trim();
+    require(stats_now().hugetlb_bytes == 0);
 }
 
 Test(hugetlb, a_block_just_above_a_page_takes_one_of_the_pool) {

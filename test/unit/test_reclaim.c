@@ -133,7 +133,7 @@ Test(reclaim, intact_huge_pages_are_spared_unless_half_of_the_slab_is_free) {
     slabmalloc_free(slabmalloc_malloc(1));
     options.huge_threshold = 0;
     options.decay_ms = -1; /* no purge before a new peak: so small a heap would not spare huge pages */
-    slabmalloc_trim(); /* what was mapped before is for small pages */
+    slabmalloc_trim();     /* what was mapped before is for small pages */
     thin_out(1);
     if (!block_huge(pagemap_block(pointer_pfn(object[OBJECTS / 2])))) {
         cr_skip_test("this kernel has no transparent huge pages");
@@ -146,6 +146,43 @@ Test(reclaim, intact_huge_pages_are_spared_unless_half_of_the_slab_is_free) {
     free_pages_of_eight(6);
     MUST(reclaim_slabs(false) > OBJECTS / 2 / 2);
     survivors_must_be_whole();
+    MUST_BE_SOUND();
+}
+
+/* Frees all 256-byte objects but one on each page, and that one too on every fourth page. */
+static size_t desert(char **objects, size_t n) {
+    size_t holes = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t page = pointer_pfn(objects[i]);
+        bool first = !((uintptr_t)objects[i] & (PAGE_BYTES - 1));
+        if (!first || page % 4 == 0) {
+            slabmalloc_free(objects[i]);
+            objects[i] = NULL;
+            holes += first;
+        }
+    }
+    magazine_flush(owner_get(), false);
+    return holes;
+}
+
+Test(reclaim, a_huge_page_of_few_live_bytes_is_given_up_for_few_holes) {
+    static char *few[8 * BLOCK_BYTES / 256];
+    size_t n = sizeof few / sizeof *few;
+    slabmalloc_free(slabmalloc_malloc(1));
+    options.huge_threshold = 0;
+    options.decay_ms = -1;
+    slabmalloc_trim(); /* what was mapped before is for small pages */
+    for (size_t i = 0; i < n; i++) {
+        few[i] = slabmalloc_malloc(256);
+        MUST(few[i]);
+    }
+    if (!block_huge(pagemap_block(pointer_pfn(few[n / 2])))) {
+        cr_skip_test("this kernel has no transparent huge pages");
+    }
+    size_t holes = desert(few, n);
+    reclaim_slabs(false);
+    size_t purged = reclaim_slabs(false);
+    require(purged > holes / 10 * 9, "%zu of %zu pages", purged, holes);
     MUST_BE_SOUND();
 }
 

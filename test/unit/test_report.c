@@ -5,6 +5,7 @@
 #include "fork.h"
 #include "gather.h"
 #include "magazine.h"
+#include "place.h"
 #include "report.h"
 #include "slabmalloc/kmem_cache.h"
 #include "slabmalloc/pages.h"
@@ -281,6 +282,30 @@ Test(report, zoneinfo_agrees_with_the_totals) {
     MUST(number_behind(text, "nr_allocs") > 0 && number_behind(text, "nr_regions") > 0);
 }
 
+Test(report, what_is_in_use_on_advised_memory_is_counted) {
+    slabmalloc_free(slabmalloc_malloc(1));
+    options.huge_threshold = 0;
+    options.decay_ms = -1; /* no purge before a new peak, which would break up the run's huge page */
+    slabmalloc_trim();     /* what was mapped before is for small pages */
+    void *run = slabmalloc_malloc(200 * KIB), *mapping = slabmalloc_malloc(5 * MIB);
+    struct slabmalloc_stats stats = stats_now();
+    if (!place_of(mapping).huge) {
+        cr_skip_test("the kernel takes no advice for huge pages here");
+    }
+    MUST(stats.thp_bytes == stats.zone_bytes - stats.zone_free_bytes + stats.mapping_bytes);
+    const char *text = text_of(slabmalloc_report_zoneinfo);
+    MUST((number_behind(text, "nr_thp") << PAGE_SHIFT) + stats.mapping_bytes == stats.thp_bytes);
+    mapping = slabmalloc_realloc(mapping, 9 * MIB);
+    MUST(stats_now().thp_bytes == stats.thp_bytes + 4 * MIB);
+    mapping = slabmalloc_realloc(mapping, 3 * MIB);
+    MUST(stats_now().thp_bytes == stats.thp_bytes - 2 * MIB);
+    slabmalloc_free(mapping);
+    MUST(stats_now().thp_bytes == stats.thp_bytes - 5 * MIB);
+    slabmalloc_free(run);
+    slabmalloc_trim();
+    MUST(stats_now().thp_bytes == 0);
+}
+
 /* Sum over all rows of the free blocks of ORDER in pagetypeinfo; *ROWS counts them. */
 static size_t pagetype_sum(const char *text, unsigned order, size_t *rows) {
     size_t sum = 0;
@@ -416,6 +441,9 @@ Test(report, json_has_the_totals) {
     SAME(owners_active);
     SAME(page_bytes);
     SAME(page_cached_bytes);
+    SAME(thp_bytes);
+    SAME(hugetlb_bytes);
+    SAME(hugetlb_1g_bytes);
     MUST(json_number(text, "mapping_peak_bytes") >= stats.mapping_bytes);
     MUST(json_number(text, "zone_peak_bytes") >= stats.zone_bytes);
 }
