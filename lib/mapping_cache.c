@@ -36,8 +36,6 @@ EXPOSE(MAPPING_PEAK_COUNT, cache.peak_count);
 EXPOSE(MAPPING_CACHED_PAGES, cache.pages);
 EXPOSE(MAPPING_THP_PAGES, cache.live_thp_pages);
 
-#define each_slot(e) (struct extent *e = cache.slot; (e) < cache.slot + SLOTS; (e)++)
-
 void mapping_cache_count(enum backing backing, ptrdiff_t npages, ptrdiff_t count) {
     lock_take(&cache.lock);
     cache.live_pages += (size_t)npages;
@@ -49,12 +47,11 @@ void mapping_cache_count(enum backing backing, ptrdiff_t npages, ptrdiff_t count
 }
 
 static struct extent *free_slot(void) {
-    for
-        each_slot(e) {
-            if (!e->npages) {
-                return e;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        if (!e->npages) {
+            return e;
         }
+    }
     return NULL;
 }
 
@@ -99,14 +96,13 @@ static size_t share_of(size_t available, size_t npages) {
 struct extent mapping_cache_take(size_t npages, size_t align, unsigned node) {
     struct extent *fit = NULL, taken = {0};
     lock_take(&cache.lock);
-    for
-        each_slot(e) {
-            bool serves = e->npages && e->node == node && e->backing != BACKING_POOL && e->npages >= npages &&
-                          e->npages - npages >= lead(e, align);
-            if (serves && (!fit || e->npages < fit->npages)) {
-                fit = e;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        bool serves = e->npages && e->node == node && e->backing != BACKING_POOL && e->npages >= npages &&
+                      e->npages - npages >= lead(e, align);
+        if (serves && (!fit || e->npages < fit->npages)) {
+            fit = e;
         }
+    }
     if (fit) {
         size_t before = lead(fit, align);
         taken = cut(fit, fit->pfn + before, share_of(fit->npages - before, npages));
@@ -119,14 +115,13 @@ bool mapping_cache_take_next(struct extent extent, size_t npages) {
     size_t more = npages - extent.npages;
     bool done = false;
     lock_take(&cache.lock);
-    for
-        each_slot(e) {
-            if (e->npages >= more && e->pfn == extent.pfn + extent.npages && e->backing == extent.backing &&
-                e->backing != BACKING_POOL && e->node == extent.node) {
-                done = cut(e, e->pfn, more).npages;
-                break;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        if (e->npages >= more && e->pfn == extent.pfn + extent.npages && e->backing == extent.backing &&
+            e->backing != BACKING_POOL && e->node == extent.node) {
+            done = cut(e, e->pfn, more).npages;
+            break;
         }
+    }
     lock_drop(&cache.lock);
     return done;
 }
@@ -140,13 +135,12 @@ static size_t whole_blocks(const struct extent *e) {
 struct extent mapping_cache_take_blocks(size_t npages, const struct extent *like) {
     struct extent *most = NULL, taken = {0};
     lock_take(&cache.lock);
-    for
-        each_slot(e) {
-            bool alike = e->npages && e->backing == like->backing && e->node == like->node;
-            if (alike && whole_blocks(e) > (most ? whole_blocks(most) : 0)) {
-                most = e;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        bool alike = e->npages && e->backing == like->backing && e->node == like->node;
+        if (alike && whole_blocks(e) > (most ? whole_blocks(most) : 0)) {
+            most = e;
         }
+    }
     if (most) {
         taken = cut(most, most->pfn + lead(most, BLOCK_BYTES), min_size(whole_blocks(most), npages));
     }
@@ -156,32 +150,30 @@ struct extent mapping_cache_take_blocks(size_t npages, const struct extent *like
 
 /* Merges EXTENT with neighbours in the cache. With the lock. */
 static struct extent absorb_neighbours(struct extent extent) {
-    for
-        each_slot(e) {
-            if (!e->npages || e->backing != extent.backing || e->node != extent.node) {
-                continue;
-            }
-            bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
-            if (before || after) {
-                extent.pfn = before ? e->pfn : extent.pfn;
-                extent.npages += e->npages;
-                extent.pieces = true;
-                counter_sub(&cache.pages, e->npages);
-                e->npages = 0;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        if (!e->npages || e->backing != extent.backing || e->node != extent.node) {
+            continue;
         }
+        bool before = e->pfn + e->npages == extent.pfn, after = extent.pfn + extent.npages == e->pfn;
+        if (before || after) {
+            extent.pfn = before ? e->pfn : extent.pfn;
+            extent.npages += e->npages;
+            extent.pieces = true;
+            counter_sub(&cache.pages, e->npages);
+            e->npages = 0;
+        }
+    }
     return extent;
 }
 
 /* Of all, or of those freed before BEFORE_MS. With the lock. NULL: none. */
 static struct extent *freed_first(uint64_t before_ms) {
     struct extent *oldest = NULL;
-    for
-        each_slot(e) {
-            if (e->npages && e->freed_at < before_ms && (!oldest || e->freed_at < oldest->freed_at)) {
-                oldest = e;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        if (e->npages && e->freed_at < before_ms && (!oldest || e->freed_at < oldest->freed_at)) {
+            oldest = e;
         }
+    }
     return oldest;
 }
 
@@ -278,31 +270,29 @@ struct mapping_totals mapping_totals(void) {
 }
 
 static bool overlaps_another(const struct extent *extent) {
-    for
-        each_slot(e) {
-            if (e != extent && e->npages && e->pfn < extent->pfn + extent->npages && extent->pfn < e->pfn + e->npages) {
-                return true;
-            }
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        if (e != extent && e->npages && e->pfn < extent->pfn + extent->npages && extent->pfn < e->pfn + e->npages) {
+            return true;
         }
+    }
     return false;
 }
 
 /* With the lock. */
 static const char *check_cache(void) {
     size_t npages = 0;
-    for
-        each_slot(e) {
-            if (!e->npages) {
-                continue;
-            }
-            if (overlaps_another(e)) {
-                return "two cached mappings overlap";
-            }
-            if (pagemap_tag(pfn_pointer(e->pfn)) == TAG_MAPPING) {
-                return "a cached mapping has the tag of a live one";
-            }
-            npages += e->npages;
+    for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
+        if (!e->npages) {
+            continue;
         }
+        if (overlaps_another(e)) {
+            return "two cached mappings overlap";
+        }
+        if (pagemap_tag(pfn_pointer(e->pfn)) == TAG_MAPPING) {
+            return "a cached mapping has the tag of a live one";
+        }
+        npages += e->npages;
+    }
     return npages == cache.pages ? NULL : "the mapping cache's pages differ from its sum";
 }
 

@@ -11,6 +11,16 @@ static char *map(size_t bytes) {
     return p;
 }
 
+/* As realloc does it: what cannot be grown, since it is several map areas, is copied. */
+static char *resize(char *p, size_t bytes) {
+    char *grown = mapping_resize(p, bytes);
+    if (!grown && (grown = mapping_alloc(bytes, 1, false))) {
+        memcpy(grown, p, min_size(bytes, mapping_npages(p) * PAGE_BYTES));
+        mapping_free(p);
+    }
+    return grown;
+}
+
 static void large_cache(void) {
     options.map_cache = 64 * MIB;
 }
@@ -299,7 +309,8 @@ Test(mapping, zero_mapping_is_zero_whatever_was_there_before) {
         MUST(p[i] && (!zero || all_bytes_are(p[i], bytes, 0)));
         if (rng_below(&rng, 4) == 0) {
             bytes = BLOCK_BYTES + 1 + rng_below(&rng, 14 * MIB);
-            p[i] = mapping_resize(p[i], bytes);
+            p[i] = resize(p[i], bytes);
+            MUST(p[i] != NULL);
         }
         memset(p[i], 0xa5, mapping_npages(p[i]) * PAGE_BYTES);
     }
@@ -579,16 +590,6 @@ Test(mapping, failed_move_unmaps_nobody_elses_memory) {
 }
 
 /* --- Threads --- */
-
-/* As realloc does it: what cannot be grown, since it is several map areas, is copied. */
-static char *resize(char *p, size_t bytes) {
-    char *grown = mapping_resize(p, bytes);
-    if (!grown && (grown = mapping_alloc(bytes, 1, false))) {
-        memcpy(grown, p, min_size(bytes, mapping_npages(p) * PAGE_BYTES));
-        mapping_free(p);
-    }
-    return grown;
-}
 
 static void shuffle_mappings(unsigned index) {
     struct rng rng = {index};
