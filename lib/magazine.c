@@ -18,13 +18,13 @@
 #include "remote.h"
 
 #define CAPACITY_FIRST ((size_t)7)
-#define CAPACITY_MAX 511
+#define CAPACITY_MAX 2047
 #define BATCH_FIRST 4
 #define BATCH_MAX 64
 #define BATCH_BYTES ((size_t)32 << 10)
 
 /* The pages that all magazines may pin: this many, and a share of the heap. */
-#define BUDGET_PAGES (((size_t)64 << 20) >> PAGE_SHIFT)
+#define BUDGET_PAGES (((size_t)128 << 20) >> PAGE_SHIFT)
 #define BUDGET_SHARE 8
 
 static void *const magazine_nil[1];

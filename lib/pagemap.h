@@ -180,9 +180,10 @@ static inline uint32_t pagemap_tag(const void *p) {
     uintptr_t top = pfn >> LEAF_SHIFT;
     top = top < ROOT_SIZE ? top : ROOT_SIZE;
     /* Relaxed: whoever passed us the pointer ordered us after the leaf's publication. */
-    uintptr_t tags = (uintptr_t)root + atomic_load_explicit(&root[top], memory_order_relaxed);
-    uintptr_t at = tags + (pfn & (LEAF_PAGES - 1)) * sizeof(uint32_t);
-    return atomic_load_explicit((_Atomic uint32_t *)(at - sizeof pagemap.foreign), memory_order_relaxed);
+    uintptr_t distance = atomic_load_explicit(&root[top], memory_order_relaxed);
+    uintptr_t at = (uintptr_t)root + (pfn & (LEAF_PAGES - 1)) * sizeof(uint32_t);
+    __asm__("" : "+r"(at)); /* so the tag's load adds the distance, which comes from memory last */
+    return atomic_load_explicit((_Atomic uint32_t *)(at + distance - sizeof pagemap.foreign), memory_order_relaxed);
 }
 
 /* The tag of PFN, a page that pagemap_cover was called for, from FROM to TO; false: it was another. */

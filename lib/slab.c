@@ -204,7 +204,7 @@ static void free_word_set(struct slab *slab, size_t word, uint64_t bits) {
 }
 
 size_t slab_take(struct slab *slab, void **out, size_t n) {
-    size_t left = min_size(n, slab->nfree), taken = left, word = 0, index = 0;
+    size_t taken = min_size(n, slab->nfree), word = 0, index = 0;
     if (!taken) {
         return 0;
     }
@@ -212,13 +212,17 @@ size_t slab_take(struct slab *slab, void **out, size_t n) {
         word++;
     }
     size_t first = word * 64 + (size_t)__builtin_ctzll(slab->free[word]);
-    void **at = out + n;
-    for (; left; word++) {
+    void **at = out + n, **end = at - taken;
+    const uint32_t bytes = slab->bytes;
+    for (; at != end; word++) {
+        const uintptr_t row = slab->base + word * 64 * bytes;
         uint64_t bits = slab->free[word];
-        for (; bits && left; left--, bits &= bits - 1) {
-            index = word * 64 + (size_t)__builtin_ctzll(bits);
-            *--at = (void *)(slab->base + index * slab->bytes);
+        uint32_t bit = 0; /* 32 bits: no instruction to extend it */
+        for (; bits && at != end; bits &= bits - 1) {
+            bit = (uint32_t)__builtin_ctzll(bits);
+            *--at = (void *)(row + bit * bytes);
         }
+        index = word * 64 + bit;
         free_word_set(slab, word, bits);
     }
     slab->nfree -= (uint16_t)taken;
@@ -288,33 +292,37 @@ size_t slab_take_constructed(struct slab *slab, uint64_t pages, uint64_t out[SLA
     return n;
 }
 
+/* Why OBJECT, which the caller took for one of SLAB's that is out, is none. */
+static _Noreturn void refuse(const struct slab *slab, const void *object) {
+    fault_pointer(slab_index(slab, object) < 0 ? "free of a pointer inside an object" : "double free", object);
+}
+
 size_t slab_give(struct slab *slab, void *const *objects, size_t n) {
-    uint64_t reciprocal = slab->reciprocal, span = (uint64_t)slab->npages << PAGE_SHIFT, skew = slab_skew(slab);
-    size_t at = SIZE_MAX, i = 0;
-    uint64_t bits = 0;
-    for (; i < n; i++) {
-        uint64_t offset = (uintptr_t)objects[i] - slab->base;
-        if (offset + skew >= span) {
-            break;
-        }
-        uint64_t index = offset * reciprocal >> 40, bit = (uint64_t)1 << index % 64;
-        if (unlikely(index >= slab->nobjects || index * slab->bytes != offset)) {
-            fault_pointer("free of a pointer inside an object", objects[i]);
-        }
-        if (index / 64 != at) {
-            if (i) {
-                free_word_set(slab, at, bits);
-            }
-            at = index / 64;
-            bits = slab->free[at];
-        }
-        if (unlikely(bits & bit)) {
-            fault_pointer("double free", objects[i]);
-        }
-        bits |= bit;
+    const uint64_t base = slab->base, reciprocal = slab->reciprocal, bytes = slab->bytes;
+    const uint64_t end = slab->nobjects * bytes;
+    uint64_t offset = (uintptr_t)objects[0] - base;
+    size_t i = 0;
+    if (unlikely(offset >= end)) {
+        refuse(slab, objects[0]);
     }
-    if (i) {
-        free_word_set(slab, at, bits);
+    while (i < n && offset < end) {
+        /* Objects of one word of the bitmap, which stays in a register meanwhile. */
+        uint64_t index = offset * reciprocal >> 40;
+        const size_t word = index / 64;
+        uint64_t bits = slab->free[word];
+        do {
+            const uint64_t bit = (uint64_t)1 << index % 64;
+            if (unlikely(index * bytes != offset) || unlikely(bits & bit)) {
+                refuse(slab, objects[i]);
+            }
+            bits |= bit;
+            if (++i == n) {
+                break;
+            }
+            offset = (uintptr_t)objects[i] - base;
+            index = offset * reciprocal >> 40;
+        } while (offset < end && index / 64 == word);
+        free_word_set(slab, word, bits);
     }
     slab->nfree += (uint16_t)i;
     return i;

@@ -225,6 +225,30 @@ Test(slab, it_is_full_partial_or_empty_exactly_by_its_free_objects) {
     }
 }
 
+/* Some in rows of one word of the bitmap, some not, up to the first that is another slab's. */
+Test(slab, one_call_gives_back_objects_of_all_words_in_any_order) {
+    struct slab *slab = new_slab(0, GENERATIONS), *other = new_slab(0, GENERATIONS);
+    struct rng rng = {17};
+    void *objects[SLAB_OBJECTS_MAX + 1];
+    require(slab->nobjects > 64);
+    for (unsigned step = 0; step < 200; step++) {
+        take_all(slab);
+        size_t n = slab->nobjects;
+        for (size_t i = 0; i < n; i++) {
+            objects[i] = object(slab, i);
+        }
+        for (unsigned swaps = 0; swaps < step; swaps++) {
+            size_t i = rng_below(&rng, n), j = rng_below(&rng, n);
+            void *p = objects[i];
+            objects[i] = objects[j];
+            objects[j] = p;
+        }
+        objects[n] = object(other, 0);
+        require(slab_give(slab, objects, n + 1) == n);
+        require(slab->nfree == n && !slab_check(slab));
+    }
+}
+
 Test(slab, nothing_is_ever_written_into_an_object) {
     struct slab *slab = new_slab(5, 1);
     size_t room = (size_t)slab->npages << PAGE_SHIFT;
