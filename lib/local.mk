@@ -3,9 +3,9 @@
 
 noinst_LTLIBRARIES += libslabcore.la
 libslabcore_la_CFLAGS = $(AM_CFLAGS) $(LIBRARY_FLAGS)
-# What every program runs from its start comes first: it lies close together, so that a small program has little of the
-# library's code in memory. (And zone_purge.c before zone.c: its few bytes then share a page with others', in front of
-# the zones, most of whose pages a small program never touches; fork.c before those whose thread-local data are single bytes.)
+# What every program runs from its start comes first: its data lie close together (its code does by lib/startup.ld). zone_purge.c
+# before zone.c: its few bytes then share a page with others', in front of the zones, most of whose pages a small program
+# never touches; fork.c before those whose thread-local data are single bytes.
 libslabcore_la_SOURCES = \
 	lib/base.h \
 	lib/fork.c lib/fork.h \

@@ -1,7 +1,7 @@
 # libslabmalloc: libslabcore plus the malloc family, and the launcher.
 
 pkgconfig_DATA = preload/slabmalloc.pc
-EXTRA_DIST += preload/libslabmalloc.map
+EXTRA_DIST += preload/libslabmalloc.map lib/startup.ld
 
 if !INSTRUMENTED
 lib_LTLIBRARIES += libslabmalloc.la
@@ -23,11 +23,11 @@ libslabmalloc_la_LIBADD = libslabcore.la
 libslabmalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-Wl,--version-script=$(srcdir)/preload/libslabmalloc.map \
 	-Wl,-Bsymbolic-functions -Wl,-z,defs -Wl,-z,now -Wl,-z,relro \
-	-Wl,-z,nodelete -Wl,-z,noexecstack $(COVERAGE_WRAP)
+	-Wl,-z,nodelete -Wl,-z,noexecstack $(ORDER_LDFLAGS) $(COVERAGE_WRAP)
 # Linked by the C compiler in spite of operators.cc: the C++ one would make
 # every preloaded program load libstdc++.
 libslabmalloc_la_LINK = $(LINK) $(libslabmalloc_la_LDFLAGS)
-EXTRA_libslabmalloc_la_DEPENDENCIES = preload/libslabmalloc.map
+EXTRA_libslabmalloc_la_DEPENDENCIES = preload/libslabmalloc.map lib/startup.ld
 
 # The launcher: its verbs, and of the library what writes reports.
 slabmalloc_SOURCES = \

@@ -138,6 +138,7 @@ preload_tests = \
 	test/preload/scarce_memory_is_an_error_not_a_crash.t \
 	test/preload/secure_execution_ignores_options.t \
 	test/preload/slob_serves_whole_programs.t \
+	test/preload/small_programs_map_little.t \
 	test/preload/sqlite_behaves_the_same.t \
 	test/preload/threads_leave_no_memory_behind.t \
 	test/preload/tutorial_shows_what_happens.t
