@@ -1,5 +1,6 @@
 """Messages and errors that every part shares."""
 
+import random
 import sys
 
 
@@ -23,3 +24,12 @@ def last_lines(text):
 
 def capital(words):
     return words[0].upper() + words[1:]
+
+
+def shuffled(names, round_number, what):
+    """NAMES in the order of a round, another for each round and WHAT, the same in every comparison.
+
+    Not rotated: each library would always follow the same one, and how dear fresh memory is depends on what the process
+    before gave back.
+    """
+    return random.Random(f"{round_number} {what}").sample(names, len(names))

@@ -5,7 +5,7 @@ A probe prints lines of "label", two spaces or more, "figure unit"; the labels a
 
 import re
 
-from .common import Failure, last_lines, say
+from .common import Failure, last_lines, say, shuffled
 from .runner import run_group
 from .tables import Measure
 
@@ -16,8 +16,7 @@ def in_rounds(libraries, rounds, what, measure_one):
     """Calls measure_one(library, preload) interleaved; a library that failed once is left out from then on."""
     names, failures, broken = list(libraries), [], set()
     for round_number in range(rounds):
-        shift = round_number % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in shuffled(names, round_number, what):
             if name in broken:
                 continue
             say(f"round {round_number + 1}/{rounds} {what} {name}")

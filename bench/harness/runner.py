@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 
-from .common import Failure, die, last_lines, say
+from .common import Failure, die, last_lines, say, shuffled
 
 ROOT_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SKIP_STATUS = 77  # a script's answer to "prepare": the program it drives is not installed
@@ -155,8 +155,7 @@ def run_rounds(runner, workloads, libraries, rounds, keep):
     start = time.monotonic()
     for round_number in range(rounds):
         for workload in workloads:
-            shift = round_number % len(names)
-            for name in names[shift:] + names[:shift]:
+            for name in shuffled(names, round_number, workload.name):
                 sample = None
                 if (workload.name, name) not in broken:
                     try:
