@@ -16,6 +16,10 @@
  * pageblock, since only whole ones can be moved, or to the end of the extent. */
 #define WASTE_SHARE 8
 
+/* What is put together from several extents is as many map areas, at worst one a pageblock, and a process may have only
+ * so many (65,530 unless the host says otherwise): nothing is beyond this size of all mappings, 8192 pageblocks. */
+#define COMPOSE_TOTAL_PAGES (((size_t)16 << 30) >> PAGE_SHIFT)
+
 /* A rest smaller than this stays with the request in any case. */
 #define SPLIT_LEAST_PAGES (((size_t)128 << 10) >> PAGE_SHIFT)
 
@@ -135,8 +139,9 @@ static size_t whole_blocks(const struct extent *e) {
 struct extent mapping_cache_take_blocks(size_t npages, const struct extent *like) {
     struct extent *most = NULL, taken = {0};
     lock_take(&cache.lock);
+    bool may = cache.live_pages + cache.pages <= COMPOSE_TOTAL_PAGES;
     for (struct extent *e = cache.slot; e < cache.slot + SLOTS; e++) {
-        bool alike = e->npages && e->backing == like->backing && e->node == like->node;
+        bool alike = may && e->npages && e->backing == like->backing && e->node == like->node;
         if (alike && whole_blocks(e) > (most ? whole_blocks(most) : 0)) {
             most = e;
         }

@@ -42,7 +42,8 @@ struct extent mapping_cache_take(size_t npages, size_t align, unsigned node);
 /* Takes what EXTENT lacks to NPAGES from an extent that follows it; false: none follows, or it is too short. */
 bool mapping_cache_take_next(struct extent extent, size_t npages);
 
-/* Takes whole pageblocks of the backing and node of LIKE, NPAGES at most, from the extent that has most of them. */
+/* Takes whole pageblocks of the backing and node of LIKE, NPAGES at most, from the extent that has most of them; none if
+ * the process has so many large blocks that their map areas must stay few. */
 struct extent mapping_cache_take_blocks(size_t npages, const struct extent *like);
 
 /* Puts EXTENT in; returns an extent that must leave for it, itself perhaps (npages 0: none). */

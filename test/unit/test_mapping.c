@@ -123,6 +123,7 @@ static void cache_apart(unsigned ncached) {
         p[i] = map(4 * MIB);
         memset(p[i], 0x40 + (int)i, 4 * MIB);
         block_after(p[i]);
+        mmap(p[i] - PAGE_BYTES, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     }
     for (unsigned i = 0; i < ncached; i++) {
         mapping_free(p[i]);
@@ -157,6 +158,24 @@ Test(mapping, request_larger_than_any_cached_extent_gets_the_pages_of_several) {
     mapping_free(p);
     mapping_trim();
     MUST(region_footprint() == footprint - 16 * MIB);
+}
+
+/* A process may have 65,530 map areas; what is put together is one a pageblock at worst. */
+Test(mapping, nothing_is_put_together_beside_16_gib_of_large_blocks) {
+    options.hugepages = false;
+    options.map_cache = 32 * MIB;
+    char *rest = map(((size_t)16 << 30) - 20 * MIB);
+    for (unsigned i = 0; i < 2; i++) {
+        cache_apart(4);
+        char *p = map(6 * MIB);
+        MUST(resident_pages(p, 6 * MIB) == (i ? 0 : 6 * MIB / PAGE_BYTES));
+        mapping_free(p);
+        mapping_trim();
+        if (!i) {
+            MUST(map(8 * MIB) != NULL);
+        }
+    }
+    mapping_free(rest);
 }
 
 /* Rounding up takes cached pages that serve nobody else; 2.1 MiB must not get 4. */
