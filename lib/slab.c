@@ -220,7 +220,7 @@ size_t slab_take(struct slab *slab, void **out, size_t n) {
         uint32_t bit = 0; /* 32 bits: no instruction to extend it */
         for (; bits && at != end; bits &= bits - 1) {
             bit = (uint32_t)__builtin_ctzll(bits);
-            *--at = (void *)(row + bit * bytes);
+            *--at = (void *)(row + (uint32_t)(bit * bytes));
         }
         index = word * 64 + bit;
         free_word_set(slab, word, bits);
