@@ -21,9 +21,6 @@
 /* Most extents that a request is put together from. */
 #define COMPOSE_PIECES 16
 
-/* So much of a request, at most, is added to end it with a whole pageblock if the cache has that. */
-#define ROUND_SHARE 8
-
 /* The kernel moves no page tables (seccomp): nothing is put together from then on. */
 static _Atomic bool no_compose;
 
@@ -168,8 +165,7 @@ struct pieces {
  */
 static struct pieces gather(size_t npages, const struct extent *like) {
     struct pieces pieces = {.n = 0};
-    size_t blocks = round_up(npages, BLOCK_PAGES);
-    size_t wanted = blocks - npages <= npages / ROUND_SHARE ? blocks : npages & ~(size_t)(BLOCK_PAGES - 1);
+    size_t wanted = mapping_cache_round(npages) & ~(size_t)(BLOCK_PAGES - 1);
     while (pieces.n < COMPOSE_PIECES && pieces.npages < wanted) {
         struct extent piece = mapping_cache_take_blocks(wanted - pieces.npages, like);
         if (!piece.npages) {
@@ -313,6 +309,7 @@ static void *grow_from_cache(void *p, struct extent extent, size_t npages) {
     if (mapping_cache_take_next(extent, npages)) {
         mapping_cache_count(extent.backing, (ptrdiff_t)(npages - extent.npages), 0);
         extent.npages = npages;
+        extent.pieces = true;
         return mapping_mark(extent);
     }
     struct extent to =

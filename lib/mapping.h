@@ -5,12 +5,11 @@
  * but no zone. realloc grows into a cached extent that follows, by a copy to a cached one that is large enough (up to
  * 32 MiB), else in place or by moving page tables (mremap).
  *
- * Freed mappings wait in a cache, at most options.map_cache bytes or half of the live ones, for the next request: their
- * pages are resident, and touching new ones costs more than anything else here. A request takes the smallest that is
- * large enough and leaves the rest cached, or grows the largest that is not. Neighbours in the cache are one entry.
- * What nobody took for options.decay_ms is unmapped.
+ * Freed mappings wait in a cache (mapping_cache.h) for the next request: it takes the smallest that is large enough and
+ * leaves the rest, or is put together from the pageblocks of several. What nobody took for options.decay_ms is
+ * unmapped.
  *
- * Lock: one, for the cache alone; never held across a system call: entries are taken out first.
+ * Lock: the cache's alone.
  */
 #ifndef SLABMALLOC_MAPPING_H
 #define SLABMALLOC_MAPPING_H

@@ -12,10 +12,6 @@
  * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
 #define CACHE_SHARE 2
 
-/* A request may get this share more than it asked for, rather than leave pages that serve nobody: up to the next
- * pageblock, since only whole ones can be moved, or to the end of the extent. */
-#define WASTE_SHARE 8
-
 /* What is put together from several extents is as many map areas, at worst one a pageblock, and a process may have only
  * so many (65,530 unless the host says otherwise): nothing is beyond this size of all mappings, 8192 pageblocks. */
 #define COMPOSE_TOTAL_PAGES (((size_t)16 << 30) >> PAGE_SHIFT)
@@ -90,11 +86,8 @@ static size_t lead(const struct extent *e, size_t align) {
 
 /* Of what E has from an aligned start on, AVAILABLE pages, those that a request of NPAGES takes. */
 static size_t share_of(size_t available, size_t npages) {
-    size_t waste = npages / WASTE_SHARE, blocks = round_up(npages, BLOCK_PAGES);
-    if (available - npages < max_size(waste, SPLIT_LEAST_PAGES)) {
-        return available;
-    }
-    return blocks - npages <= waste ? blocks : npages;
+    size_t little = max_size(npages / MAPPING_WASTE_SHARE, SPLIT_LEAST_PAGES);
+    return available - npages < little ? available : mapping_cache_round(npages);
 }
 
 struct extent mapping_cache_take(size_t npages, size_t align, unsigned node) {

@@ -10,12 +10,24 @@
  * meet inside a pageblock: extents are mapped at pageblock boundaries, and moved in whole pageblocks. An extent that
  * came together from others says so (pieces): it may be several areas.
  *
+ * It lies between regions and zones: a zone empties it of what is idle before its peak grows (zone_shed).
+ *
  * Lock: one; never held across a system call: entries are taken out first.
  */
 #ifndef SLABMALLOC_MAPPING_CACHE_H
 #define SLABMALLOC_MAPPING_CACHE_H
 
 #include "base.h"
+
+/* A request may get this share more than it asked for, rather than leave pages that serve nobody: up to the next
+ * pageblock, since only whole ones can be moved, or to the end of the extent. */
+#define MAPPING_WASTE_SHARE 8
+
+/* NPAGES, or all of its last pageblock if that is little more. */
+static inline size_t mapping_cache_round(size_t npages) {
+    size_t blocks = round_up(npages, BLOCK_PAGES);
+    return blocks - npages <= npages / MAPPING_WASTE_SHARE ? blocks : npages;
+}
 
 /* What is behind an extent; extents of different backing are never one. */
 enum backing {
@@ -42,8 +54,8 @@ struct extent mapping_cache_take(size_t npages, size_t align, unsigned node);
 /* Takes what EXTENT lacks to NPAGES from an extent that follows it; false: none follows, or it is too short. */
 bool mapping_cache_take_next(struct extent extent, size_t npages);
 
-/* Takes whole pageblocks of the backing and node of LIKE, NPAGES at most, from the extent that has most of them; none if
- * the process has so many large blocks that their map areas must stay few. */
+/* Takes whole pageblocks of the backing and node of LIKE, NPAGES at most, from the extent that has most of them; none
+ * if the process has so many large blocks that their map areas must stay few. */
 struct extent mapping_cache_take_blocks(size_t npages, const struct extent *like);
 
 /* Puts EXTENT in; returns an extent that must leave for it, itself perhaps (npages 0: none). */

@@ -166,7 +166,8 @@ void zone_shed(size_t npages) {
         return;
     }
     if (mapping_cached_bytes()) {
-        mapping_cache_decay(sys_now_ms() - (uint64_t)options.decay_ms / SHED_HASTE);
+        uint64_t ms = sys_now_ms();
+        mapping_cache_decay(ms - min_size(ms, (size_t)options.decay_ms / SHED_HASTE));
     }
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = zone_high(zone);
