@@ -53,13 +53,26 @@ static inline void compact_memory(void) {
     }
 }
 
+static inline int pool_lock(int how) {
+    int lock = open("/tmp/.slabmalloc-hugetlb-pool", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    flock(lock, how);
+    return lock;
+}
+
+static int pool_shared = -1;
+
+/* For a suite's .init: its tests may get pages of the pool that they do not count, so no test of another program may
+ * count meanwhile. NEEDS_POOL takes the place of it. */
+static inline void pool_share(void) {
+    pool_shared = pool_lock(LOCK_SH);
+}
+
 /* Sets the pool up, says whether that worked, and puts it back when the pipe's other end is gone. */
 static inline void pool_guard(long npages, int answer, int alive) {
     char ignored;
     prctl(PR_SET_NAME, "pool guardian");
     setsid();
-    int lock = open("/tmp/.slabmalloc-hugetlb-pool", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    flock(lock, LOCK_EX);
+    pool_lock(LOCK_EX);
     long total = pool_read("nr_hugepages"), extra = pool_read("nr_overcommit_hugepages");
     bool done = total >= 0 && (!extra || pool_write("nr_overcommit_hugepages", 0));
     if (done && !pool_set(npages)) {
@@ -80,6 +93,10 @@ static inline void pool_guard(long npages, int answer, int alive) {
 static inline bool pool_has(long npages) {
     int answer[2], alive[2];
     char done = 'n';
+    if (pool_shared >= 0) {
+        close(pool_shared);
+        pool_shared = -1;
+    }
     MUST(!pipe2(answer, O_CLOEXEC) && !pipe2(alive, O_CLOEXEC));
     pid_t pid = fork();
     MUST(pid >= 0);

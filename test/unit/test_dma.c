@@ -7,7 +7,7 @@
 
 #include "dma.h"
 
-TestSuite(dma);
+TestSuite(dma, .init = pool_share);
 
 static void must_fail_with(int error, size_t bytes, const struct slabmalloc_dma_spec *spec) {
     errno = 0;

@@ -5,7 +5,7 @@
 #endif
 #include "dma_probe.h"
 
-TestSuite(dma_fork);
+TestSuite(dma_fork, .init = pool_share);
 
 static char *shared_by;
 

@@ -7,7 +7,7 @@
 
 #include "dma.h"
 
-TestSuite(dma_observe);
+TestSuite(dma_observe, .init = pool_share);
 
 /* An observer that writes down what it knows. */
 #define KNOWN_MAX 256

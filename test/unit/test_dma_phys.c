@@ -5,7 +5,7 @@
 #endif
 #include "dma_probe.h"
 
-TestSuite(dma_phys);
+TestSuite(dma_phys, .init = pool_share);
 
 Test(dma_phys, virt_to_phys_says_what_the_pagemap_says) {
     NEEDS_FRAMES();

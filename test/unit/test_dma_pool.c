@@ -7,7 +7,7 @@
 
 #include "dma.h"
 
-TestSuite(dma_pool);
+TestSuite(dma_pool, .init = pool_share);
 
 #define OBJECTS 500
 

@@ -8,7 +8,7 @@
 #include "dma.h"
 #include "vfio_standin.h"
 
-TestSuite(dma_vfio);
+TestSuite(dma_vfio, .init = pool_share);
 
 /* LONGTERM would take pages of the pool that another test counts. Who may not empty it has it as it is. */
 static void set_pool_aside(void) {
