@@ -3,9 +3,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "hugetlb_pool.h"
 #include "inject_dma.h"
 #include "inject_pages.h"
 #include "inject_slob.h"
+
+/* DMA buffers and hugetlb heaps take what the pool has, which others count. */
+TestSuite(inject, .init = pool_share);
 
 static const struct workload workloads[] = {
     {"small_objects", small_objects, false},
