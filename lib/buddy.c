@@ -89,36 +89,12 @@ bool buddy_is_fresh(uintptr_t pfn) {
     return fresh_count(pfn, 1);
 }
 
-static void list_insert(struct free_list *list, uintptr_t pfn, bool at_tail) {
-    struct page *page = pagemap_page(pfn);
-    uintptr_t neighbour = at_tail ? list->tail : list->head;
-    page->link = at_tail ? 0 : neighbour;
-    page->prev = at_tail ? neighbour : 0;
-    list->count++;
-    if (!neighbour) {
-        list->head = list->tail = pfn;
-    } else if (at_tail) {
-        pagemap_page(neighbour)->link = pfn;
-        list->tail = pfn;
-    } else {
-        pagemap_page(neighbour)->prev = pfn;
-        list->head = pfn;
-    }
+static struct page *page_in(struct chunk *chunk, uintptr_t pfn) {
+    return &chunk->page[pfn & (CHUNK_PAGES - 1)];
 }
 
-static void list_remove(struct free_list *list, uintptr_t pfn) {
-    struct page *page = pagemap_page(pfn);
-    list->count--;
-    if (page->prev) {
-        pagemap_page(page->prev)->link = page->link;
-    } else {
-        list->head = page->link;
-    }
-    if (page->link) {
-        pagemap_page(page->link)->prev = page->prev;
-    } else {
-        list->tail = page->prev;
-    }
+static struct block *block_in(struct chunk *chunk, uintptr_t pfn) {
+    return &chunk->block[(pfn & (CHUNK_PAGES - 1)) >> MAX_ORDER];
 }
 
 static unsigned group_in(const struct block *block, unsigned order) {
@@ -130,44 +106,73 @@ static unsigned group_of(uintptr_t pfn, unsigned order) {
 }
 
 /* What a free block of ORDER counts as for the hugetlb pool. */
-static size_t pool_count(uintptr_t pfn, unsigned order) {
-    return order == MAX_ORDER && block_pool_shift(pagemap_block(pfn)) ? BLOCK_PAGES : 0;
+static size_t pool_count(const struct block *block, unsigned order) {
+    return order == MAX_ORDER && block_pool_shift(block) ? BLOCK_PAGES : 0;
+}
+
+/* The free block at PFN, of which NDIRTY pages are resident, becomes the first or last of LIST. */
+static void list_insert(struct free_list *list, uintptr_t pfn, struct page *page, unsigned order, size_t ndirty,
+                        bool at_tail) {
+    uintptr_t next = at_tail ? 0 : list->head, prev = at_tail ? list->tail : 0;
+    page_set_free(page, order, next, prev, ndirty);
+    list->count++;
+    if (!list->head) {
+        list->head = list->tail = pfn;
+    } else if (at_tail) {
+        pagemap_page(prev)->link = pfn;
+        list->tail = pfn;
+    } else {
+        pagemap_page(next)->prev = pfn;
+        list->head = pfn;
+    }
+}
+
+static void list_remove(struct free_list *list, struct page page) {
+    list->count--;
+    if (page.prev) {
+        pagemap_page(page.prev)->link = page.link;
+    } else {
+        list->head = page.link;
+    }
+    if (page.link) {
+        pagemap_page(page.link)->prev = page.prev;
+    } else {
+        list->tail = page.prev;
+    }
 }
 
 static void area_insert(struct buddy *buddy, uintptr_t pfn, unsigned order, bool at_tail) {
     struct free_area *area = &buddy->area[order];
-    struct page *page = pagemap_page(pfn);
+    struct chunk *chunk = pagemap_chunk(pfn);
     size_t npages = (size_t)1 << order;
-    const struct block *block = pagemap_block(pfn);
+    const struct block *block = block_in(chunk, pfn);
     size_t ndirty = block_pool_shift(block) ? 0 : npages - fresh_count_in(block, pfn, npages);
-    page->state = PAGE_FREE;
-    page->order = order & 15;
-    page->extra = ndirty & 0xffff;
     unsigned group = group_in(block, order), kind = ndirty ? KIND_DIRTY : KIND_FRESH;
-    list_insert(&area->list[group][kind], pfn, at_tail);
+    list_insert(&area->list[group][kind], pfn, page_in(chunk, pfn), order, ndirty, at_tail);
     buddy->orders[group][kind] |= 1u << order;
     counter_add(&area->nr_free, 1);
     counter_add(&buddy->free_pages, npages);
     counter_add(&buddy->dirty_pages, ndirty);
-    counter_add(&buddy->pool_pages, pool_count(pfn, order));
+    counter_add(&buddy->pool_pages, pool_count(block, order));
 }
 
 static void area_remove(struct buddy *buddy, uintptr_t pfn) {
-    struct page *page = pagemap_page(pfn);
-    unsigned order = page->order;
+    struct chunk *chunk = pagemap_chunk(pfn);
+    const struct page page = *page_in(chunk, pfn);
+    const struct block *block = block_in(chunk, pfn);
+    unsigned order = page.order, group = group_in(block, order), kind = page.extra ? KIND_DIRTY : KIND_FRESH;
     struct free_area *area = &buddy->area[order];
-    unsigned group = group_of(pfn, order), kind = page->extra ? KIND_DIRTY : KIND_FRESH;
     struct free_list *list = &area->list[group][kind];
-    ASSERT(page->state == PAGE_FREE);
-    list_remove(list, pfn);
+    ASSERT(page.state == PAGE_FREE);
+    list_remove(list, page);
     if (!list->head) {
         buddy->orders[group][kind] &= ~(1u << order);
     }
     counter_sub(&area->nr_free, 1);
     counter_sub(&buddy->free_pages, (size_t)1 << order);
-    counter_sub(&buddy->dirty_pages, page->extra);
-    counter_sub(&buddy->pool_pages, pool_count(pfn, order));
-    page->state = PAGE_BODY;
+    counter_sub(&buddy->dirty_pages, page.extra);
+    counter_sub(&buddy->pool_pages, pool_count(block, order));
+    page_in(chunk, pfn)->state = PAGE_BODY; /* its order is what whoever purges it goes by */
 }
 
 /* The pages' bits in their pageblock follow what the free lists say. */
@@ -239,6 +244,9 @@ static void split(struct buddy *buddy, uintptr_t pfn, unsigned order, uintptr_t 
 
 /* The free block that PFN, a free page, lies in. */
 static uintptr_t block_around(uintptr_t pfn) {
+    if (likely(page_peek(pagemap_page(pfn)).state == PAGE_FREE)) {
+        return pfn;
+    }
     unsigned order = 0;
     while (!is_free_block(pfn & ~(((uintptr_t)1 << order) - 1), order)) {
         order++;
@@ -474,7 +482,7 @@ static const char *check_list(const struct buddy *buddy, unsigned order, unsigne
         }
         ++*count;
         *ndirty += page->extra;
-        *npool += pool_count(pfn, order);
+        *npool += pool_count(pagemap_block(pfn), order);
     }
     if ((buddy->orders[group][kind] >> order & 1) != (list->head != 0)) {
         return "the summary of non-empty orders is wrong";

@@ -1,7 +1,8 @@
 /*
  * Batch and residence are separate. A refill asks for a batch that doubles while the misses go on, up to
  * BATCH_MAX objects or BATCH_BYTES: objects carved but not touched cost no memory. What a magazine may keep (its
- * capacity) starts small and doubles when it overflows after it ran empty, up to options.magazine_max bytes. A full
+ * capacity) starts small and doubles when it overflows after it ran empty, up to options.magazine_max bytes where the
+ * class has many objects: how many of them are live varies by the square root of their number or more. A full
  * magazine that may not grow gives its older half back to the slabs, so both directions have slack.
  *
  * All magazines of the process together hold at most the objects of a budget counted in pages pinned: an object pins at
@@ -19,6 +20,10 @@
 
 #define CAPACITY_FIRST ((size_t)7)
 #define CAPACITY_MAX 2047
+/* A magazine holds this part of options.magazine_max in any heap, and more only as far as it is this part of what the
+ * class has in the owner's slabs. */
+#define SMALL_PART 4
+#define HEAP_PART 4
 #define BATCH_FIRST 4
 #define BATCH_MAX 64
 #define BATCH_BYTES ((size_t)32 << 10)
@@ -61,14 +66,29 @@ static void budget_return(unsigned class, size_t nobjects) {
     atomic_fetch_sub_explicit(&pinned_pages, pages_pinned(class, nobjects), memory_order_relaxed);
 }
 
-static bool may_hold(unsigned class, size_t capacity) {
-    return capacity <= CAPACITY_MAX && capacity * class_bytes(class) <= options.magazine_max;
+/* Each doubling of the class's slabs in an owner doubles the size of the next one. */
+static unsigned generation_of(uint32_t nslabs) {
+    return 31 - (unsigned)__builtin_clz(nslabs + 1u);
+}
+
+/* Bytes of CLASS in OWNER's slabs, too many rather than too few: early slabs are smaller. */
+static size_t bytes_in_slabs(const struct owner *owner, unsigned class) {
+    uint32_t nslabs = __atomic_load_n(&owner_cache(owner, class)->nslabs, __ATOMIC_RELAXED);
+    return nslabs * slab_npages(class, generation_of(nslabs)) << PAGE_SHIFT;
+}
+
+static bool may_hold(const struct owner *owner, unsigned class, size_t capacity) {
+    size_t bytes = capacity * class_bytes(class);
+    if (capacity > CAPACITY_MAX || bytes > options.magazine_max) {
+        return false;
+    }
+    return bytes <= options.magazine_max / SMALL_PART || bytes <= bytes_in_slabs(owner, class) / HEAP_PART;
 }
 
 /* Slots to begin with: half of what the thread before had, if that is more than usual. */
-static size_t capacity_first(unsigned class, size_t before) {
-    size_t wanted = max_size(CAPACITY_FIRST, before), capacity = 0;
-    while (capacity < wanted && may_hold(class, 2 * capacity + 1)) {
+static size_t capacity_first(const struct owner *owner, unsigned class) {
+    size_t wanted = max_size(CAPACITY_FIRST, owner_cache(owner, class)->before), capacity = 0;
+    while (capacity < wanted && may_hold(owner, class, 2 * capacity + 1)) {
         capacity = 2 * capacity + 1;
     }
     return capacity;
@@ -112,8 +132,8 @@ void magazine_init(struct owner *owner) {
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
     const struct owner_cache *cache = owner_cache(owner, class);
-    size_t old = cache->capacity, grown = old ? 2 * old + 1 : capacity_first(class, cache->before);
-    if (!grown || !may_hold(class, grown) || !budget_take(class, grown - old)) {
+    size_t old = cache->capacity, grown = old ? 2 * old + 1 : capacity_first(owner, class);
+    if (!grown || !may_hold(owner, class, grown) || !budget_take(class, grown - old)) {
         return false;
     }
     void **slots = meta_alloc_dirty(slots_bytes(grown));
@@ -171,8 +191,7 @@ static struct slab *slab_for(struct owner *owner, unsigned class) {
         slab_retag(slab, owner, owner_tag(owner));
         return slab;
     }
-    /* Each doubling of the class's slabs in this owner doubles the size of the next one. */
-    unsigned generation = 31 - (unsigned)__builtin_clz(owner_cache(owner, class)->nslabs + 1u);
+    unsigned generation = generation_of(owner_cache(owner, class)->nslabs);
     return slab_create(owner, owner_tag(owner), owner->node, class, generation);
 }
 

@@ -15,7 +15,7 @@ struct options options = {
     .huge_threshold = (size_t)32 << 20,
     .decay_ms = 500,
     .background = true,
-    .magazine_max = (size_t)64 << 10,
+    .magazine_max = (size_t)256 << 10,
     .map_cache = (size_t)16 << 20,
     .numa = NUMA_LOCAL,
 };

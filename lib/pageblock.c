@@ -44,15 +44,34 @@ static size_t run_down(const uint64_t *words, size_t first) {
     return first;
 }
 
-static size_t longest_run(const uint64_t *words) {
-    size_t longest = 0;
-    for (size_t at = 0; at < BLOCK_PAGES;) {
-        at += run_up(words, at, false);
-        size_t run = at < BLOCK_PAGES ? run_up(words, at, true) : 0;
+/* The longer of LONGEST and the longest run of set bits in WORD, which is not all set. */
+static size_t longest_inside(uint64_t word, size_t longest) {
+    while (word) {
+        word >>= __builtin_ctzll(word);
+        size_t run = (size_t)__builtin_ctzll(~word);
         longest = max_size(longest, run);
-        at += run;
+        word >>= run;
     }
     return longest;
+}
+
+static size_t longest_run(const uint64_t *words) {
+    size_t longest = 0, run = 0; /* RUN: set bits that end where the word begins */
+    for (size_t i = 0; i < BLOCK_PAGES / 64; i++) {
+        uint64_t word = words[i];
+        if (word == ~(uint64_t)0) {
+            run += 64;
+            continue;
+        }
+        size_t up = (size_t)__builtin_ctzll(~word), down = (size_t)__builtin_clzll(~word);
+        longest = max_size(longest, run + up);
+        /* Most words have one change or none, and nothing between the runs at their ends. */
+        if (62 - min_size(62, up + down) > longest) {
+            longest = longest_inside(word, longest);
+        }
+        run = down;
+    }
+    return max_size(longest, run);
 }
 
 static void unlink_block(struct pageblock_index *index, const struct block *block) {

@@ -105,6 +105,14 @@ static inline void page_mark(struct page *page, enum page_state state, uint64_t 
     __atomic_store_n(&page->word, now.word, __ATOMIC_RELAXED);
 }
 
+/* Says the same of the first page of a free block, with the zone's lock. Each half is one store: by its fields it would
+ * be three, and reads between them. */
+static inline void page_set_free(struct page *page, unsigned order, uintptr_t next, uintptr_t prev, size_t extra) {
+    page->word = (uint64_t)PAGE_FREE << 52 | (uint64_t)order << 48 | next;
+    page->rest = (uint64_t)extra << 48 | prev;
+    ASSERT(page->state == PAGE_FREE && page->order == order && page->link == next && page->prev == prev);
+}
+
 struct block {
     uint64_t fresh[BLOCK_PAGES / 64]; /* bit set: the page reads zero and no memory is behind it */
     uint64_t free[BLOCK_PAGES / 64];  /* bit set: the page is in a free buddy block */

@@ -7,7 +7,7 @@
 /* Enough objects to overflow any magazine. */
 #define MANY 1200
 
-static void *object[MANY];
+static void *object[MANY], *kept[MANY];
 
 static void allocate(size_t n, size_t bytes) {
     for (size_t i = 0; i < n; i++) {
@@ -68,6 +68,32 @@ Test(magazine, keeps_at_most_magazine_max_bytes_of_a_class) {
                 must_keep_within_bounds(class);
             }
         }
+    }
+    MUST_BE_SOUND();
+}
+
+/* The bytes its magazine of CLASS has slots for, after batches of N were allocated and freed a few times. */
+static size_t slots_after_batches_of(size_t n, unsigned class) {
+    magazine_flush(owner_get(), true);
+    owner_have()->cache[class].before = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        allocate(n, sizeclass_bytes(class));
+        release(n);
+    }
+    return owner_have()->cache[class].capacity * sizeclass_bytes(class);
+}
+
+Test(magazine, holds_more_than_a_quarter_of_magazine_max_only_in_heaps_that_are_large_for_that) {
+    const unsigned class = sizeclass_of(8 * KIB);
+    size_t most = options.magazine_max;
+    MUST(slots_after_batches_of(most / 2 / (8 * KIB), class) <= most / 4);
+    for (size_t i = 0; i < MANY; i++) {
+        kept[i] = slabmalloc_malloc(8 * KIB);
+    }
+    size_t bytes = slots_after_batches_of(2 * most / (8 * KIB), class);
+    MUST(bytes > most / 2 && bytes <= most);
+    for (size_t i = 0; i < MANY; i++) {
+        slabmalloc_free(kept[i]);
     }
     MUST_BE_SOUND();
 }
