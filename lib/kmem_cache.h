@@ -59,7 +59,7 @@ static inline bool kmem_push(const struct slabmalloc_cache *cache, void *p) {
     }
     struct magazine *m = kmem_magazine(self, cache);
     void **top = m->top;
-    if (unlikely(top == m->limit) || unlikely(*top == p)) {
+    if (unlikely(top[1] == MAGAZINE_GUARD) || unlikely(*top == p)) {
         return false;
     }
     top[1] = p;

@@ -18,8 +18,8 @@
 #include "region.h"
 #include "remote.h"
 
-#define CAPACITY_FIRST ((size_t)7)
-#define CAPACITY_MAX 2047
+#define CAPACITY_FIRST ((size_t)6)
+#define CAPACITY_MAX 2046
 /* A magazine holds this part of options.magazine_max in any heap, and more only as far as it is this part of what the
  * class has in the owner's slabs. */
 #define SMALL_PART 4
@@ -32,15 +32,15 @@
 #define BUDGET_PAGES (((size_t)128 << 20) >> PAGE_SHIFT)
 #define BUDGET_SHARE 8
 
-static void *const magazine_nil[1];
+static void *const magazine_nil[2] = {NULL, MAGAZINE_GUARD};
 
 const struct magazines magazines_none = {
     .tag = OWNER_NONE_TAG,
-    .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil, (void **)magazine_nil}},
+    .of = {[0 ... CLASS_COUNT - 1] = {(void **)magazine_nil}},
     .table = CLASS_TABLE_NONE,
 };
 
-const struct magazine magazine_empty = {(void **)magazine_nil, (void **)magazine_nil};
+const struct magazine magazine_empty = {(void **)magazine_nil};
 
 __thread struct magazines *magazines_self = MAGAZINES_NONE;
 
@@ -88,33 +88,30 @@ static bool may_hold(const struct owner *owner, unsigned class, size_t capacity)
 /* Slots to begin with: half of what the thread before had, if that is more than usual. */
 static size_t capacity_first(const struct owner *owner, unsigned class) {
     size_t wanted = max_size(CAPACITY_FIRST, owner_cache(owner, class)->before), capacity = 0;
-    while (capacity < wanted && may_hold(owner, class, 2 * capacity + 1)) {
-        capacity = 2 * capacity + 1;
+    while (capacity < wanted && may_hold(owner, class, 2 * capacity + 2)) {
+        capacity = 2 * capacity + 2;
     }
     return capacity;
 }
 
 static size_t slots_bytes(size_t capacity) {
-    return (capacity + 1) * sizeof(void *);
-}
-
-static void **magazine_base(const struct owner *owner, unsigned class) {
-    return owner_magazine(owner, class)->limit - owner_cache(owner, class)->capacity;
+    return (capacity + 2) * sizeof(void *);
 }
 
 size_t magazine_count(const struct owner *owner, unsigned class) {
-    const struct magazine *m = owner_magazine(owner, class);
-    void **limit = __atomic_load_n(&m->limit, __ATOMIC_RELAXED);
-    return (size_t)(__atomic_load_n(&m->top, __ATOMIC_RELAXED) - limit) +
-           __atomic_load_n(&owner_cache(owner, class)->capacity, __ATOMIC_RELAXED);
+    const struct owner_cache *cache = owner_cache(owner, class);
+    void **top = __atomic_load_n(&owner_magazine(owner, class)->top, __ATOMIC_RELAXED);
+    return __atomic_load_n(&cache->capacity, __ATOMIC_RELAXED)
+               ? (size_t)(top - __atomic_load_n(&cache->slots, __ATOMIC_RELAXED))
+               : 0;
 }
 
-/* The magazine is SLOTS from now on: a NULL, COUNT objects and room for CAPACITY in all. */
+/* The magazine is SLOTS from now on: a NULL, COUNT objects, room for CAPACITY in all, a guard. */
 static void magazine_set_slots(struct owner *owner, unsigned class, void **slots, size_t count, size_t capacity) {
-    struct magazine *m = owner_magazine(owner, class);
-    magazine_set_top(m, slots + count);
-    __atomic_store_n(&m->limit, slots + capacity, __ATOMIC_RELAXED);
-    __atomic_store_n(&owner_cache(owner, class)->capacity, (uint16_t)capacity, __ATOMIC_RELAXED);
+    struct owner_cache *cache = owner_cache(owner, class);
+    magazine_set_top(owner_magazine(owner, class), slots + count);
+    __atomic_store_n(&cache->slots, slots, __ATOMIC_RELAXED);
+    __atomic_store_n(&cache->capacity, (uint16_t)capacity, __ATOMIC_RELAXED);
 }
 
 /* Its thread's to write; reports read it. */
@@ -132,7 +129,7 @@ void magazine_init(struct owner *owner) {
 /* Doubles the slots, keeping the objects. False: at most, over budget or no memory. */
 static bool magazine_grow(struct owner *owner, unsigned class) {
     const struct owner_cache *cache = owner_cache(owner, class);
-    size_t old = cache->capacity, grown = old ? 2 * old + 1 : capacity_first(owner, class);
+    size_t old = cache->capacity, grown = old ? 2 * old + 2 : capacity_first(owner, class);
     if (!grown || !may_hold(owner, class, grown) || !budget_take(class, grown - old)) {
         return false;
     }
@@ -142,8 +139,9 @@ static bool magazine_grow(struct owner *owner, unsigned class) {
         return false;
     }
     size_t count = magazine_count(owner, class);
-    void **before = magazine_base(owner, class);
+    void **before = cache->slots;
     slots[0] = NULL;
+    slots[grown + 1] = MAGAZINE_GUARD;
     memcpy(slots + 1, before + 1, count * sizeof *slots);
     magazine_set_slots(owner, class, slots, count, grown);
     if (old) {
@@ -155,13 +153,13 @@ static bool magazine_grow(struct owner *owner, unsigned class) {
 static void magazine_drop_slots(struct owner *owner, unsigned class) {
     owner_lock(owner);
     size_t capacity = owner_cache(owner, class)->capacity;
-    void **base = magazine_base(owner, class);
+    void **slots = owner_cache(owner, class)->slots;
     magazine_set_slots(owner, class, (void **)magazine_nil, 0, 0);
     set_batch(owner_cache(owner, class), 0);
-    owner_cache(owner, class)->before = (uint16_t)(capacity / 2);
+    owner_cache(owner, class)->before = (uint16_t)(capacity ? capacity / 2 - 1 : 0);
     owner_unlock(owner);
     if (capacity) {
-        meta_free(base, slots_bytes(capacity));
+        meta_free(slots, slots_bytes(capacity));
         budget_return(class, capacity);
     }
 }
@@ -247,7 +245,7 @@ void *magazine_refill(struct owner *owner, unsigned class) {
     if (!batch) {
         return magazine_take_one(owner, class);
     }
-    void **slots = magazine_base(owner, class) + 1;
+    void **slots = owner_cache(owner, class)->slots + 1;
     uint64_t raw;
     size_t got = magazine_take(owner, class, slots, batch, &raw);
     if (!got) {
@@ -261,7 +259,7 @@ void *magazine_refill(struct owner *owner, unsigned class) {
 /* The N oldest objects go back to their slabs. With the lock. */
 static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     struct magazine *m = owner_magazine(owner, class);
-    void **slots = magazine_base(owner, class) + 1;
+    void **slots = owner_cache(owner, class)->slots + 1;
     for (size_t i = 0; i < n;) {
         struct slab *slab = slab_of(slots[i]);
         i += slab_give(slab, slots + i, n - i);
@@ -272,18 +270,22 @@ static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
     magazine_set_top(m, m->top - n);
 }
 
-static bool try_push(struct magazine *m, void *p) {
-    if (m->top == m->limit) {
+static bool is_full(const struct owner *owner, unsigned class) {
+    return magazine_count(owner, class) == owner_cache(owner, class)->capacity;
+}
+
+static bool try_push(struct owner *owner, unsigned class, void *p) {
+    if (is_full(owner, class)) {
         return false;
     }
+    struct magazine *m = owner_magazine(owner, class);
     m->top[1] = p;
     magazine_set_top(m, m->top + 1);
     return true;
 }
 
 bool magazine_put(struct owner *owner, unsigned class, void *p) {
-    struct magazine *m = owner_magazine(owner, class);
-    return try_push(m, p) || (magazine_grow(owner, class) && try_push(m, p));
+    return try_push(owner, class, p) || (magazine_grow(owner, class) && try_push(owner, class, p));
 }
 
 /* More room would have saved something only if the magazine ran empty since it was last full: a program that frees what
@@ -296,24 +298,23 @@ static bool magazine_grow_if_it_pays(struct owner *owner, unsigned class) {
 }
 
 void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
-    struct magazine *m = owner_magazine(owner, class);
     struct slab *slab = slab_of(p);
     long index = slab_index(slab, p);
     if (index < 0) {
         fault_pointer("free of a pointer inside an object", p);
     }
-    if (*m->top == p || slab_is_free(slab, (size_t)index)) {
+    if (*owner_magazine(owner, class)->top == p || slab_is_free(slab, (size_t)index)) {
         fault_pointer("double free", p);
     }
     struct owner_cache *cache = owner_cache(owner, class);
     set_batch(cache, cache->batch / 2u); /* a run of frees: the next misses are not consecutive */
-    if (m->top == m->limit && !magazine_grow_if_it_pays(owner, class)) {
+    if (is_full(owner, class) && !magazine_grow_if_it_pays(owner, class)) {
         size_t count = magazine_count(owner, class);
         owner_lock(owner);
         magazine_drain(owner, class, count - count / 2);
         owner_unlock(owner);
     }
-    if (!try_push(m, p)) {
+    if (!try_push(owner, class, p)) {
         owner_lock(owner);
         slab_give(slab, &p, 1);
         owner_file_slab(owner, slab);
@@ -367,15 +368,17 @@ static bool is_out(const void *p) {
 }
 
 static const char *check_objects(const struct owner *owner, unsigned class) {
-    void **base = magazine_base(owner, class), **top = owner_magazine(owner, class)->top;
-    if (*base || top < base || top > owner_magazine(owner, class)->limit) {
-        return "a magazine is not between its NULL and its limit";
+    const struct owner_cache *cache = owner_cache(owner, class);
+    size_t count = magazine_count(owner, class);
+    void **slots = owner_magazine(owner, class)->top - count;
+    if (*slots || slots[cache->capacity + 1] != MAGAZINE_GUARD || count > cache->capacity) {
+        return "a magazine is not between its NULL and its guard";
     }
-    for (void **slot = base + 1; slot <= top; slot++) {
-        if (pagemap_tag(*slot) != (owner_tag(owner) | class)) {
+    for (size_t i = 1; i <= count; i++) {
+        if (pagemap_tag(slots[i]) != (owner_tag(owner) | class)) {
             return "an object in a magazine is another owner's or class's";
         }
-        if (!is_out(*slot)) {
+        if (!is_out(slots[i])) {
             return "an object in a magazine is in its slab too";
         }
     }

@@ -42,7 +42,7 @@ static inline bool magazine_push(void *p) {
     }
     struct magazine *m = &self->of[class];
     void **top = m->top;
-    if (unlikely(top == m->limit) || unlikely(*top == p)) {
+    if (unlikely(top[1] == MAGAZINE_GUARD) || unlikely(*top == p)) {
         return false;
     }
     top[1] = p;

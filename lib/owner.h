@@ -27,22 +27,26 @@
 #include "slab.h"
 
 /*
- * A magazine is a stack of object pointers between a NULL and the limit:
+ * A magazine is a stack of object pointers between a NULL and a guard:
  *
- *      [ NULL | oldest | ...  | newest |      ...      ]
- *               base[1]         top                 limit
+ *      [ NULL | oldest | ...  | newest |      ...      | guard ]
+ *        slots                  top                      slots[capacity + 1]
  *
- * Empty is *top == NULL, so popping needs no second pointer; full is top == limit. Only its thread writes to it;
- * statistics read the pointers from other threads, so they are written with magazine_set_top and the like.
+ * Empty is *top == NULL and full is top[1] == guard, so neither popping nor pushing needs a second pointer. Above top
+ * there may be anything, even what looks like a guard: the fast path then leaves it to the slow one, which counts.
+ * Only its thread writes to it; statistics read the pointers from other threads, so they are written with
+ * magazine_set_top and the like.
  */
 struct magazine {
-    void **top, **limit;
+    void **top;
 };
 
+#define MAGAZINE_GUARD ((void *)UINTPTR_MAX)
+
 struct magazines {
-    uint32_t tag; /* owner id << TAG_CLASS_BITS; OWNER_NONE_TAG: no owner */
-    struct magazine of[CLASS_COUNT];
-    struct class_table *table; /* of the classes of object caches */
+    struct magazine of[CLASS_COUNT]; /* first: addressed by the class alone */
+    uint32_t tag;                    /* owner id << TAG_CLASS_BITS; OWNER_NONE_TAG: no owner */
+    struct class_table *table;       /* of the classes of object caches */
 };
 
 /* A valid shape for ids that are never issued: no page's tag matches. */
@@ -52,10 +56,11 @@ struct owner_cache {
     struct slab *list[SLAB_BINS]; /* head->prev is the tail */
     uint32_t count[SLAB_BINS];    /* slabs in each list */
     uint32_t nslabs;              /* in all of them */
-    uint16_t capacity;            /* slots of the magazine, 0 or a power of two minus 1 */
+    uint16_t capacity;            /* objects the magazine has slots for, 0 or a power of two minus 2 */
     uint8_t batch;                /* objects the last refill asked for */
     uint16_t before;              /* slots to begin with: half of what the thread before had */
     bool missed;                  /* the magazine was refilled since it was last full */
+    void **slots;                 /* the magazine's, if it has a capacity */
 };
 
 /*

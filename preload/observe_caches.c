@@ -87,8 +87,8 @@ bool observed_next_cache(const struct snapshot *snapshot, const void **place, st
 /* As magazine_count, of pointers of another process. */
 static void observe_magazine(struct observer *o, const struct magazine *m, const struct owner_cache *of,
                              struct snapshot_cache *out) {
-    intptr_t beyond = ((intptr_t)m->top - (intptr_t)m->limit) / (intptr_t)sizeof *m->top;
-    size_t count = (size_t)(beyond + of->capacity);
+    intptr_t above = (intptr_t)m->top - (intptr_t)of->slots;
+    size_t count = of->capacity ? (size_t)(above / (intptr_t)sizeof *m->top) : 0;
     if (count <= of->capacity) {
         snapshot_add_magazine(out, of, count, SIZE_MAX);
     } else {

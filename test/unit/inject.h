@@ -213,7 +213,7 @@ static inline size_t metadata_held(void) {
         const struct owner *owner = owner_by_id(id);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             size_t capacity = owner->cache[class].capacity;
-            bytes += capacity ? (capacity + 1) * sizeof(void *) : 0;
+            bytes += capacity ? (capacity + 2) * sizeof(void *) : 0;
         }
         bytes += owner->page_cache ? sizeof(struct page_cache) : 0;
         MUST(!owner->inbox);

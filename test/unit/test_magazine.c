@@ -27,7 +27,7 @@ static void must_keep_within_bounds(unsigned class) {
     const struct owner *owner = owner_have();
     size_t count = magazine_count(owner, class), capacity = owner->cache[class].capacity;
     MUST(count <= capacity);
-    MUST(!(capacity & (capacity + 1)) && capacity <= 2047);
+    MUST((!capacity || !((capacity + 2) & (capacity + 1))) && capacity <= 2046);
     MUST(count * sizeclass_bytes(class) <= options.magazine_max);
 }
 

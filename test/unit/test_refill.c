@@ -67,7 +67,7 @@ Test(refill, full_magazine_grows_or_keeps_its_younger_half) {
             slabmalloc_free(object[i]);
             grows = cache->capacity > capacity;
             MUST(cache->batch == (full ? batch / 2 : batch));
-            MUST(!grows || (full && cache->capacity == 2 * capacity + 1));
+            MUST(!grows || (full && cache->capacity == 2 * capacity + 2));
             MUST(magazine_count(owner, class) == (full && !grows ? count / 2 : count) + 1);
             drains += full && !grows;
         }
