@@ -192,6 +192,8 @@ build_tests = \
 	test/man_pages.sh \
 	test/soak/soak_notices_faults.sh
 
+test/comparison.log: bench/measure$(EXEEXT)
+
 # Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
 # needs a writable build folder, a file descriptor and an exit.
 coverage_tests = \
