@@ -30,6 +30,7 @@ unit_tests = \
 	test/unit/test_lock \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
+	test/unit/test_mapping_advice \
 	test/unit/test_meta \
 	test/unit/test_nodes \
 	test/unit/test_options \
@@ -239,6 +240,8 @@ test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
+test_unit_test_mapping_advice_LDADD = $(UNIT_LIBS)
+test_unit_test_mapping_advice_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_advise
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
 test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)
