@@ -125,6 +125,18 @@ library=\${2:+other}
 echo "\$7 \${library:-glibc} \${BENCH_WARM_MIB:-none}" >>"$tmp/runs"
 number=\$(grep -c "^\$7 \${library:-glibc} " "$tmp/runs")
 seconds=\${library:+9} peak=102400
+case \$6 in
+*/latency)
+	echo "latency \$2" >>"$tmp/runs"
+	number=\$(grep -cFx "latency \$2" "$tmp/runs")
+	[ "\$library" ] && tail=\$(((number * 2 % 3 + 1) * 100)) || tail=150
+	free=100
+	[ "\${2##*/}" != slow.so ] || tail=9000 free=9000
+	echo "heap threads operation calls p50 p99 p99.9 max"
+	echo "steady 2 malloc 1 20 20 \$tail 900"
+	echo "steady 2 free 1 20 20 \$free 900"
+	;;
+esac
 case \$7\$library in
 two-speedsother | glibc-two-speeds) seconds=\$((1 + number % 2)) ;;
 two-peaks) peak=\$((204800 - number % 2 * 102400)) ;;
@@ -197,4 +209,19 @@ check "... nor among its page faults" figure minor_faults -lt 4096
 check "no memory is touched unless asked" measure "" true
 check "... and that is said" figure warm_mib -eq 0
 check "a command's status is the measurement's" eval 'measure 4 sh -c "exit 7"; [ $? -eq 7 ]'
+
+# --- Latency ---
+
+touch "$tmp/build/bench/latency" && chmod +x "$tmp/build/bench/latency"
+ln -s "$libc" "$tmp/slow.so"
+check "latencies are compared" compare_runs --latency --rounds 3 --libs other,slow,glibc --lib slow="$tmp/slow.so" \
+	--subject other --out "$tmp/out"
+cp "$tmp/check" "$tmp/report"
+check "... the median of each library's p99.9 with 1.1 times the lowest other's" in_output \
+	"^malloc p99\.9, 2 threads, steady \(ns\)  *200\.0  *100\.0\.\.300\.0  *150\.0  *glibc  *1\.33  *MISSED$"
+check "... which keeps what is no more" in_output "^free p99\.9, 2 threads, steady .* 100\.0  *glibc  *1\.00  *kept$"
+check "... and the bound itself" in_output "^malloc p99\.9, 2 threads, steady  *ns  *<= 165  *200\.0!  *9000!  *150\.0 $"
+check "... and no other quantile" eval '! grep -E "p50.*<=|p99,.*<=|max.*<=" "$tmp/report"'
+check "... in the file too" grep -qF "| 1.33 | MISSED |" "$tmp/out/latency.md"
+
 echo "1..$count"
