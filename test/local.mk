@@ -30,6 +30,7 @@ unit_tests = \
 	test/unit/test_lock \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
+	test/unit/test_mapping_advice \
 	test/unit/test_meta \
 	test/unit/test_nodes \
 	test/unit/test_options \
@@ -192,6 +193,8 @@ build_tests = \
 	test/man_pages.sh \
 	test/soak/soak_notices_faults.sh
 
+test/comparison.log: bench/measure$(EXEEXT)
+
 # Of the preload tests those that "make coverage" runs: with programs of ours that may write down what was counted, which
 # needs a writable build folder, a file descriptor and an exit.
 coverage_tests = \
@@ -237,6 +240,8 @@ test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
+test_unit_test_mapping_advice_LDADD = $(UNIT_LIBS)
+test_unit_test_mapping_advice_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_advise
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
 test_unit_test_nodes_LDADD = $(UNIT_LIBS)
 test_unit_test_options_LDADD = $(UNIT_LIBS)

@@ -123,7 +123,7 @@ def workload_chart(comparison, metric):
     verdicts = [row.ratio.verdict for row in rows]
     title = f"{capital(METRICS[metric])}: {comparison.subject} / best other library, by workload"
     subtitle = (f"{verdicts.count('loss')} lost, {verdicts.count('win')} won, {verdicts.count('undecided')} undecided; "
-                f"line: 95% interval; ticks: ratios to the other libraries; log scale; {comparison.rounds} rounds")
+                f"line: 95% interval; ticks: ratios to the other libraries; log scale; {comparison.rounds}")
     return draw(title, subtitle, rows)
 
 

@@ -4,6 +4,9 @@ import random
 import sys
 
 
+FEW_ROUNDS = 5  # the least that make an interval
+
+
 class Failure(Exception):
     """One run went wrong; the others go on."""
 

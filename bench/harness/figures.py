@@ -55,7 +55,8 @@ class Comparison:
         self.subject = subject
         self.peers = [name for name in libraries if name != subject]
         self.real = real
-        self.rounds = max((len(runs) for by in samples.values() for runs in by.values()), default=0)
+        counts = [len(runs) for by in samples.values() for runs in by.values()]
+        self.fewest_rounds, self.most_rounds = min(counts, default=0), max(counts, default=0)
         self.medians = {w: {n: self.summarize(runs) for n, runs in by.items() if runs and all(runs)}
                         for w, by in samples.items()}
         self.ratios = {}
@@ -66,6 +67,12 @@ class Comparison:
                     for metric in METRICS:
                         self.ratios[workload, peer, metric] = self.ratio(by[subject], by[peer], metric, choices)
 
+    @property
+    def rounds(self):
+        """In words; workloads that spread had more than the others."""
+        few, most = self.fewest_rounds, self.most_rounds
+        return f"{most} rounds" if few == most else f"{few} to {most} rounds"
+
     @staticmethod
     def summarize(runs):
         row = {}
@@ -75,8 +82,10 @@ class Comparison:
         return row
 
     def resample(self, workload):
+        """Draws of as many rounds as the workload had, the same ones for all libraries and metrics."""
+        rounds = max(len(runs) for runs in self.samples[workload].values())
         generator = random.Random(f"{SEED} {workload}")
-        return [[generator.randrange(self.rounds) for _ in range(self.rounds)] for _ in range(RESAMPLES)]
+        return [[generator.randrange(rounds) for _ in range(rounds)] for _ in range(RESAMPLES)]
 
     @staticmethod
     def ratio(own, peers, metric, choices):

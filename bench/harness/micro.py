@@ -24,9 +24,10 @@ def run_micro(options, runner, libraries, subject):
         command = runner.measured(preload, [
             program, f"--benchmark_out={out_file}", "--benchmark_out_format=json",
             f"--benchmark_filter={options.only or '.'}", f"--benchmark_min_time={options.min_time}"])
-        status, _, err = run_group(command, runner.environment_for(name), None)
+        status, _, err = run_group(command, runner.environment_for("micro", name), None)
         if status != 0:
             raise Failure(f"status {status}: {last_lines(err)}")
+        runner.read_result("micro", name)
         for bench in json.load(open(out_file))["benchmarks"]:
             if bench.get("error_occurred"):
                 skipped.append((bench["name"], name, bench.get("error_message", "")))

@@ -2,10 +2,8 @@
 
 import os
 
-from .common import capital
+from .common import FEW_ROUNDS, capital
 from .figures import METRICS, goals
-
-FEW_ROUNDS = 5
 
 
 def terminal_table(comparison):
@@ -59,8 +57,8 @@ def terminal_goals(comparison, time_metric):
 
 
 def warn_of_few_rounds(comparison):
-    return "" if comparison.rounds >= FEW_ROUNDS else (
-        f"Only {comparison.rounds} rounds: the intervals are too narrow to be believed; take {FEW_ROUNDS} or more.")
+    return "" if comparison.fewest_rounds >= FEW_ROUNDS else (
+        f"Only {comparison.fewest_rounds} rounds: the intervals are too narrow to be believed; take {FEW_ROUNDS} or more.")
 
 
 def print_all(comparison, time_metric):
@@ -106,12 +104,20 @@ def markdown_matrix(comparison, metric):
     return rows
 
 
-def markdown(comparison, time_metric, host):
+def measured_with(comparison, record):
+    host = record["host"]
+    fewest, most = comparison.fewest_rounds, comparison.most_rounds
+    rounds = f"{fewest} interleaved rounds" + ("" if fewest == most else f", up to {most} of what spreads")
+    warm = "; free memory is touched before each run" if record.get("warm_up") else ""
+    return (f"{host['processor']}, {host['cpus']} processors, Linux {host['kernel']}, {host['libc']}, THP "
+            f"`{host['thp']}`; {rounds}{warm}.")
+
+
+def markdown(comparison, time_metric, record):
     subject = comparison.subject
     parts = [f"# {subject} compared\n",
-             f"{host['processor']}, {host['cpus']} processors, Linux {host['kernel']}, {host['libc']}, THP "
-             f"`{host['thp']}`; {comparison.rounds} interleaved rounds. Every ratio is {subject}'s to another's: below "
-             "1 is better. Brackets are 95% intervals; a loss or a win is a ratio whose interval excludes 1.\n",
+             f"{measured_with(comparison, record)} Every ratio is {subject}'s to another's: below 1 is better. Brackets "
+             "are 95% intervals; a loss or a win is a ratio whose interval excludes 1.\n",
              warn_of_few_rounds(comparison) + "\n" if warn_of_few_rounds(comparison) else "",
              f"## Bounds ({METRICS[time_metric]})\n",
              markdown_table(["measure", "found", "bound", "", ""],
@@ -137,10 +143,10 @@ def write_tsv(path, heading, rows):
             file.write("\t".join(str(cell) for cell in row) + "\n")
 
 
-def write_files(comparison, folder, time_metric, host):
+def write_files(comparison, folder, time_metric, record):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "report.md"), "w") as file:
-        file.write(markdown(comparison, time_metric, host))
+        file.write(markdown(comparison, time_metric, record))
     rows = []
     for workload, by in comparison.medians.items():
         for name in comparison.libraries:

@@ -2,6 +2,10 @@
 
 Only the measured program gets LD_PRELOAD: the small program bench/measure starts it and reads wall time, user + system
 time and the peak RSS of its largest process from wait4.
+
+Before each run bench/measure touches and frees as much memory as the run may need (bench/measure.c says why): what the
+workload has taken at most so far under any library and a margin, at least FIRST_WARM_MIB for a library not seen yet.
+All libraries are treated alike, whatever they need themselves.
 """
 
 import json
@@ -9,11 +13,12 @@ import os
 import re
 import signal
 import subprocess
-import time
 
-from .common import Failure, die, last_lines, say, shuffled
+from .common import Failure, die, last_lines, say
 
 ROOT_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FIRST_WARM_MIB = 512
+WARM_VARIABLE = "BENCH_WARM_MIB"  # read by bench/measure, from an environment so that scripts need not know
 SKIP_STATUS = 77  # a script's answer to "prepare": the program it drives is not installed
 
 
@@ -46,16 +51,24 @@ def run_group(command, environment, timeout, stdin=subprocess.DEVNULL, folder=No
     return process.returncode, out, err
 
 
+def warm_mib(peaks, library):
+    """peaks: library -> KiB at most so far. A program may be several processes and the peak is the largest one's."""
+    mib = max(peaks.values(), default=0) * 5 // 4 // 1024 + 32
+    return mib if library in peaks else max(mib, FIRST_WARM_MIB)
+
+
 class Runner:
-    def __init__(self, build_dir, work_dir, timeout, settings):
+    def __init__(self, build_dir, work_dir, timeout, settings, warm_up=True):
         self.build_dir = build_dir
         self.measure = os.path.join(build_dir, "bench", "measure")
         self.work_dir = work_dir
         self.result = os.path.join(work_dir, "result.json")
         self.timeout = timeout
         self.settings = settings
+        self.warm_up = warm_up
+        self.peaks = {}  # workload or probe -> {library: KiB}
         self.environment = {k: v for k, v in os.environ.items()
-                            if k not in ("LD_PRELOAD", "GLIBC_TUNABLES") and not k.startswith("MALLOC_")}
+                            if k not in ("LD_PRELOAD", "GLIBC_TUNABLES", WARM_VARIABLE) and not k.startswith("MALLOC_")}
         self.environment.update(LC_ALL="C", BENCH_MEASURE=self.measure)
 
     def program(self, name):
@@ -64,18 +77,29 @@ class Runner:
             die(f"{path} is missing; {how_to_build(self.build_dir)}")
         return path
 
-    def environment_for(self, library):
-        return {**self.environment, **self.settings.get(library, {})}
+    def environment_for(self, what, library):
+        """For a measured run of WHAT, a workload or a probe."""
+        warm = {WARM_VARIABLE: str(warm_mib(self.peaks.get(what, {}), library))} if self.warm_up else {}
+        return {**self.environment, **self.settings.get(library, {}), **warm}
+
+    def read_result(self, what, library):
+        """What bench/measure wrote about a run of WHAT."""
+        sample = json.load(open(self.result))
+        peaks = self.peaks.setdefault(what, {})
+        peaks[library] = max(peaks.get(library, 0), sample["maxrss_kib"])
+        return sample
 
     def measured(self, preload, command):
         return [self.measure, "-p", preload, "-o", self.result, "--"] + command
 
     def probe(self, library, preload, words):
         """What a program of bench/ prints under a library."""
+        what = " ".join(words)
         command = self.measured(preload, [self.program(words[0])] + words[1:])
-        status, out, err = run_group(command, self.environment_for(library), self.timeout)
+        status, out, err = run_group(command, self.environment_for(what, library), self.timeout)
         if status != 0:
             raise Failure(f"status {status}: {last_lines(err)}")
+        self.read_result(what, library)
         return out
 
     def words(self, workload, command):
@@ -106,7 +130,7 @@ class Runner:
             if os.path.exists(stale):
                 os.unlink(stale)
         command = self.words(workload, workload.command)
-        environment = {**self.environment_for(name), **workload.environment}
+        environment = {**self.environment_for(workload.name, name), **workload.environment}
         if workload.script:
             environment.update(BENCH_PRELOAD=preload, BENCH_RESULT=result)
         else:
@@ -115,7 +139,7 @@ class Runner:
             status, out, err = run_group(command, environment, self.timeout, stdin, self.work_dir)
         if status != 0:
             raise Failure(f"status {status}: {last_lines(err)}")
-        sample = json.load(open(result))
+        sample = self.read_result(workload.name, name)
         if sample["exit"] != 0:
             raise Failure(f"status {sample['exit']}: {last_lines(err)}")
         if os.path.exists(client):  # a server was measured: what its client waited is the time that counts
@@ -137,39 +161,3 @@ def use_own_figure(sample, workload, text):
     if workload.fixed_duration:
         sample["cpu_s"] *= own / sample["wall_s"]
     sample["wall_s"] = own
-
-
-def say_sample(when, workload, library, sample):
-    say(f"{when} {workload:<16} {library:<11} {sample['wall_s']:7.3f} s {sample['cpu_s']:7.3f} cpu "
-        f"{sample['maxrss_kib'] / 1024:8.1f} MiB")
-
-
-def run_rounds(runner, workloads, libraries, rounds, keep):
-    """Calls keep(samples) after every round, so that an interrupted run is not lost, and returns the failures.
-
-    samples[workload][library] = one entry a round (None: failed); failures = [(workload, library, why)].
-    """
-    samples = {w.name: {name: [] for name in libraries} for w in workloads}
-    answers, failures, broken = {}, [], set()
-    names = list(libraries)
-    start = time.monotonic()
-    for round_number in range(rounds):
-        for workload in workloads:
-            for name in shuffled(names, round_number, workload.name):
-                sample = None
-                if (workload.name, name) not in broken:
-                    try:
-                        sample, answer = runner.run(workload, name, libraries[name])
-                        expected = answers.setdefault(workload.name, answer)
-                        if workload.same_output and answer != expected:
-                            raise Failure(f"answers differ: {last_lines(answer)} / {last_lines(expected)}")
-                        say_sample(f"[{time.monotonic() - start:5.0f} s] round {round_number + 1}/{rounds}",
-                                   workload.name, name, sample)
-                    except (Failure, OSError, ValueError) as error:
-                        sample = None
-                        broken.add((workload.name, name))
-                        failures.append((workload.name, name, str(error)))
-                        say(f"FAILED {workload.name} under {name}: {error}")
-                samples[workload.name][name].append(sample)
-        keep(samples)
-    return failures

@@ -7,10 +7,11 @@ from .report import markdown_table, write_tsv
 
 
 class Measure:
-    """values[library] = one figure a round; limit[library] or one limit for all; None: no bound."""
+    """values[library] = one figure a round; limit: one for all, None: no bound; rival: the library it is taken from."""
 
     def __init__(self, name, unit, limit=None):
         self.name, self.unit, self.limit = name, unit, limit
+        self.rival = None
         self.values = {}
 
     def add(self, library, value):
@@ -19,6 +20,13 @@ class Measure:
     def median(self, library):
         values = self.values.get(library)
         return statistics.median(values) if values else None
+
+    def bound_by(self, libraries, factor):
+        """At most FACTOR times the lowest median of LIBRARIES."""
+        there = [name for name in libraries if self.median(name) is not None]
+        if there:
+            self.rival = min(there, key=self.median)
+            self.limit = round(factor * self.median(self.rival), 1)
 
     def over(self, library):
         value = self.median(library)
@@ -46,6 +54,38 @@ def print_measures(title, measures, libraries, subject):
     bounded = [m for m in measures if m.limit is not None and m.median(subject) is not None]
     if bounded:
         print(f"\n{subject}: {sum(not m.over(subject) for m in bounded)} of {len(bounded)} bounds kept")
+
+
+RIVAL_HEADING = ("measure", "median", "min..max", "lowest other", "library", "ratio", "")
+
+
+def rival_rows(measures, subject):
+    """What is bounded by the lowest other library's: the subject's median and range over rounds beside that."""
+    for measure in measures:
+        own = measure.median(subject)
+        if measure.rival is not None and own is not None:
+            values, lowest = measure.values[subject], measure.median(measure.rival)
+            yield (f"{measure.name} ({measure.unit})", number(own), f"{number(min(values))}..{number(max(values))}",
+                   number(lowest), measure.rival, f"{own / lowest:.2f}" if lowest > 0 else "-",
+                   "MISSED" if measure.over(subject) else "kept")
+
+
+def print_rivals(title, measures, subject):
+    rows = list(rival_rows(measures, subject))
+    if rows:
+        print(f"\n{subject}: {title}\n")
+        widths = [max(len(row[i]) for row in [RIVAL_HEADING] + rows) for i in range(len(RIVAL_HEADING))]
+        for row in [RIVAL_HEADING] + rows:
+            left = "".join(f"{cell:>{width}}  " for cell, width in zip(row[1:-1], widths[1:-1]))
+            print(f"{row[0]:<{widths[0]}}  {left}{row[-1]}".rstrip())
+
+
+def write_rivals(folder, stem, title, measures, subject):
+    """Added to what write_measures wrote."""
+    rows = list(rival_rows(measures, subject))
+    if rows:
+        with open(os.path.join(folder, f"{stem}.md"), "a") as file:
+            file.write(f"\n## {subject}: {title}\n\n{markdown_table(RIVAL_HEADING, rows)}")
 
 
 def write_measures(folder, stem, title, measures, libraries):

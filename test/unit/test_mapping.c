@@ -1,15 +1,8 @@
 /* Own mappings: their sizes, the cache of freed ones, moving page tables instead of bytes, refused system calls. */
 #include "lock.h"
-#include "mapping.h"
+#include "mapping_support.h"
 #include "pagemap.h"
 #include "region.h"
-#include "support.h"
-
-static char *map(size_t bytes) {
-    char *p = mapping_alloc(bytes, 1, false);
-    MUST(p != NULL);
-    return p;
-}
 
 /* As realloc does it: what cannot be grown, since it is several map areas, is copied. */
 static char *resize(char *p, size_t bytes) {
@@ -26,16 +19,6 @@ static void large_cache(void) {
 }
 
 TestSuite(mapping, .init = large_cache);
-
-static size_t cached(void) {
-    return mapping_totals().cached_bytes;
-}
-
-/* An address range that nothing can grow into. */
-static void *block_after(char *p) {
-    char *end = p + mapping_npages(p) * PAGE_BYTES;
-    return mmap(end, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-}
 
 Test(mapping, has_room_for_the_request_and_is_pageblock_aligned) {
     static const size_t sizes[] = {BLOCK_BYTES + 1, BLOCK_BYTES + PAGE_BYTES, 3 * MIB - 1, 5 * MIB + 1, 64 * MIB};
@@ -113,22 +96,6 @@ Test(mapping, cached_extent_serves_smaller_requests_and_comes_together_again) {
     MUST(map(32 * MIB) == whole);
     MUST(cached() == 0);
     MUST(fault_disarm() == 0); /* not one system call */
-}
-
-/* Puts the pages of CACHED extents of 4 MiB, which are no neighbours, into the cache, resident. */
-static void cache_apart(unsigned ncached) {
-    char *p[8];
-    MUST(ncached <= COUNT_OF(p));
-    for (unsigned i = 0; i < ncached; i++) {
-        p[i] = map(4 * MIB);
-        memset(p[i], 0x40 + (int)i, 4 * MIB);
-        block_after(p[i]);
-        mmap(p[i] - PAGE_BYTES, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    }
-    for (unsigned i = 0; i < ncached; i++) {
-        mapping_free(p[i]);
-    }
-    MUST(cached() == ncached * 4 * MIB);
 }
 
 Test(mapping, request_larger_than_any_cached_extent_gets_the_pages_of_several) {

@@ -12,30 +12,6 @@
 
 TestSuite(region);
 
-/* The kernel's two-letter flags of the mapping P is in contain FLAG. */
-static bool has_vm_flag(const void *p, const char *flag) {
-    FILE *smaps = fopen("/proc/self/smaps", "r");
-    char line[512];
-    bool inside = false, found = false;
-    while (smaps && fgets(line, sizeof line, smaps)) {
-        unsigned long start, end;
-        if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
-            inside = start <= (uintptr_t)p && (uintptr_t)p < end;
-        } else if (inside && !strncmp(line, "VmFlags:", 8)) {
-            found = strstr(line, flag);
-            break;
-        }
-    }
-    if (smaps) {
-        fclose(smaps);
-    }
-    return found;
-}
-
-static bool kernel_has_huge_pages(void) {
-    return !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
-}
-
 static void must_be_usable(const struct region *region) {
     require(region->npages && region->npages % BLOCK_PAGES == 0 && region->pfn % BLOCK_PAGES == 0);
     char *p = pfn_pointer(region->pfn);

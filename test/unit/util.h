@@ -27,15 +27,15 @@ static inline const char *util_note(const char *format, ...) {
 }
 
 /*
- * require(condition) or require(condition, "format", ...): ends the test when the condition is false. As cr_assert, but a
- * condition that holds costs nothing: cr_assert sends a message to the runner even then, too much for a loop of millions.
- * Only on the test's own thread; other threads count their errors and the test requires the count to be 0.
+ * require(condition) or require(condition, "format", ...): ends the test when the condition is false. As cr_assert, but
+ * a condition that holds costs nothing: cr_assert sends a message to the runner even then, too much for a loop of
+ * millions. Only on the test's own thread; other threads count their errors and the test requires the count to be 0.
  */
-#define require(condition, ...)                                                      \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            cr_assert_fail("false: %s%s", #condition, util_note(" " __VA_ARGS__));         \
-        }                                                                            \
+#define require(condition, ...)                                                                                        \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            cr_assert_fail("false: %s%s", #condition, util_note(" " __VA_ARGS__));                                     \
+        }                                                                                                              \
     } while (0)
 
 static inline bool check_level_is(const char *level) {
@@ -153,6 +153,30 @@ static inline size_t smaps_bytes(const void *address, const char *field) {
         fclose(smaps);
     }
     return bytes;
+}
+
+/* The kernel's two-letter flags of the mapping P is in contain FLAG. */
+static inline bool has_vm_flag(const void *p, const char *flag) {
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool inside = false, found = false;
+    while (smaps && fgets(line, sizeof line, smaps)) {
+        unsigned long start, end;
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+            inside = start <= (uintptr_t)p && (uintptr_t)p < end;
+        } else if (inside && !strncmp(line, "VmFlags:", 8)) {
+            found = strstr(line, flag);
+            break;
+        }
+    }
+    if (smaps) {
+        fclose(smaps);
+    }
+    return found;
+}
+
+static inline bool kernel_has_huge_pages(void) {
+    return !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
 }
 
 #endif
