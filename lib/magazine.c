@@ -1,9 +1,10 @@
 /*
  * Batch and residence are separate. A refill asks for a batch that doubles while the misses go on, up to
- * BATCH_MAX objects or BATCH_BYTES: objects carved but not touched cost no memory. What a magazine may keep (its
+ * CALL_OBJECTS objects or BATCH_BYTES: objects carved but not touched cost no memory. What a magazine may keep (its
  * capacity) starts small and doubles when it overflows after it ran empty, up to options.magazine_max bytes where the
  * class has many objects: how many of them are live varies by the square root of their number or more. A full
- * magazine that may not grow gives its older half back to the slabs, so both directions have slack.
+ * magazine that may not grow gives some of its older half back to the slabs. Neither that nor a refill moves more than
+ * CALL_OBJECTS.
  *
  * All magazines of the process together hold at most the objects of a budget counted in pages pinned: an object pins at
  * least its page, whatever its size. A magazine that gets no slots works with none: one object at a time.
@@ -25,7 +26,10 @@
 #define SMALL_PART 4
 #define HEAP_PART 4
 #define BATCH_FIRST 4
-#define BATCH_MAX 64
+
+/* One call moves at most this many objects between magazine and slabs, to or from at most so many slabs. */
+#define CALL_OBJECTS ((size_t)64)
+#define CALL_SLABS 16
 #define BATCH_BYTES ((size_t)32 << 10)
 
 /* The pages that all magazines may pin: this many, and a share of the heap. */
@@ -167,10 +171,10 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
 /* Up to N objects of own slabs into the end of OUT, first to be used last; bit i of *RAW: OUT[i] is to be constructed.
  * With the lock. */
 static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw) {
-    size_t left = n;
-    for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY && left; bin++) {
+    size_t left = n, slabs = 0;
+    for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY; bin++) {
         struct slab *slab;
-        while (left && (slab = owner_cache(owner, class)->list[bin])) {
+        for (; left && slabs < CALL_SLABS && (slab = owner_cache(owner, class)->list[bin]); slabs++) {
             size_t taken = slab_take(slab, out, left);
             left -= taken;
             *raw |= slab_construct(slab, out + left, taken) << left % 64;
@@ -222,7 +226,7 @@ void *magazine_take_one(struct owner *owner, unsigned class) {
 
 size_t magazine_next_batch(struct owner *owner, unsigned class) {
     struct owner_cache *cache = owner_cache(owner, class);
-    size_t most = min_size(BATCH_MAX, max_size(1, BATCH_BYTES / class_bytes(class)));
+    size_t most = min_size(CALL_OBJECTS, max_size(1, BATCH_BYTES / class_bytes(class)));
     size_t batch = min_size(cache->batch ? 2 * (size_t)cache->batch : BATCH_FIRST, most);
     if (batch > cache->capacity) {
         magazine_grow(owner, class);
@@ -234,7 +238,7 @@ size_t magazine_next_batch(struct owner *owner, unsigned class) {
 
 void *magazine_refill(struct owner *owner, unsigned class) {
     struct magazine *m = owner_magazine(owner, class);
-    while (unlikely(remote_waits(owner)) && remote_receive(owner)) {
+    if (unlikely(remote_waits(owner)) && remote_receive(owner)) {
         void *received = magazine_pop_from(m);
         if (received) {
             return received;
@@ -256,18 +260,32 @@ void *magazine_refill(struct owner *owner, unsigned class) {
     return slots[got - 1];
 }
 
-/* The N oldest objects go back to their slabs. With the lock. */
-static void magazine_drain(struct owner *owner, unsigned class, size_t n) {
-    struct magazine *m = owner_magazine(owner, class);
-    void **slots = owner_cache(owner, class)->slots + 1;
-    for (size_t i = 0; i < n;) {
-        struct slab *slab = slab_of(slots[i]);
-        i += slab_give(slab, slots + i, n - i);
+/* The N objects from SLOTS on go back to their slabs, up to the first of the SLABS+1st one. Returns how many. With the
+ * lock. */
+static size_t give_to_slabs(struct owner *owner, void **slots, size_t n, size_t slabs) {
+    size_t given = 0;
+    for (; given < n && slabs; slabs--) {
+        struct slab *slab = slab_of(slots[given]);
+        given += slab_give(slab, slots + given, n - given);
         owner_file_slab(owner, slab);
     }
-    size_t count = magazine_count(owner, class);
-    memmove(slots, slots + n, (count - n) * sizeof *slots);
+    return given;
+}
+
+/* A call's share of the older half goes back to the slabs, and the newest objects take its place: what is left stays in
+ * order but for them, and nothing else moves. The next call goes on where this one ended. With the lock. */
+static void magazine_drain(struct owner *owner, unsigned class) {
+    struct owner_cache *cache = owner_cache(owner, class);
+    struct magazine *m = owner_magazine(owner, class);
+    size_t count = magazine_count(owner, class), n = min_size(CALL_OBJECTS, count - count / 2);
+    if (cache->drained + 2 * n > count) {
+        cache->drained = 0; /* what is up there is the newest */
+    }
+    void **slots = cache->slots + 1 + cache->drained;
+    n = give_to_slabs(owner, slots, n, CALL_SLABS);
     magazine_set_top(m, m->top - n);
+    memmove(slots, m->top + 1, n * sizeof *slots);
+    cache->drained += (uint16_t)n;
 }
 
 static bool is_full(const struct owner *owner, unsigned class) {
@@ -309,9 +327,8 @@ void magazine_push_slow(struct owner *owner, unsigned class, void *p) {
     struct owner_cache *cache = owner_cache(owner, class);
     set_batch(cache, cache->batch / 2u); /* a run of frees: the next misses are not consecutive */
     if (is_full(owner, class) && !magazine_grow_if_it_pays(owner, class)) {
-        size_t count = magazine_count(owner, class);
         owner_lock(owner);
-        magazine_drain(owner, class, count - count / 2);
+        magazine_drain(owner, class);
         owner_unlock(owner);
     }
     if (!try_push(owner, class, p)) {
@@ -328,7 +345,9 @@ void magazine_flush_class(struct owner *owner, unsigned class, bool release) {
         return;
     }
     owner_lock(owner);
-    magazine_drain(owner, class, magazine_count(owner, class));
+    size_t count = magazine_count(owner, class);
+    give_to_slabs(owner, owner_cache(owner, class)->slots + 1, count, count);
+    magazine_set_top(owner_magazine(owner, class), owner_cache(owner, class)->slots);
     owner_unlock(owner);
     if (release) {
         magazine_drop_slots(owner, class);

@@ -59,6 +59,7 @@ struct owner_cache {
     uint16_t capacity;            /* objects the magazine has slots for, 0 or a power of two minus 2 */
     uint8_t batch;                /* objects the last refill asked for */
     uint16_t before;              /* slots to begin with: half of what the thread before had */
+    uint16_t drained;             /* objects below this one were put back by the last drains, newer ones are there */
     bool missed;                  /* the magazine was refilled since it was last full */
     void **slots;                 /* the magazine's, if it has a capacity */
 };

@@ -295,7 +295,7 @@ static bool remote_waits(unsigned owner) {
 
 static unsigned magazine_refill(unsigned owner) {
     FN("magazine.c:magazine_refill");
-    while (remote_waits(owner) && remote_receive(owner)) {
+    if (remote_waits(owner) && remote_receive(owner)) {
         unsigned object = magazine_pop(owner);
         if (object != NONE) {
             return object;

@@ -52,8 +52,8 @@ Test(refill, first_refill_is_small) {
     MUST(magazine_count(owner_have(), sizeclass_of(16)) + 1 == 4);
 }
 
-/* Growth keeps all; where there is none the older half goes back to the slabs. Each time the next misses count less. */
-Test(refill, full_magazine_grows_or_keeps_its_younger_half) {
+/* Growth keeps all; where there is none the oldest go back to the slabs. Each time the next misses count less. */
+Test(refill, full_magazine_grows_or_gives_its_oldest_objects_back) {
     static const size_t sizes[] = {16, 100, 1000, 8 * KIB};
     for (size_t k = 0; k < COUNT_OF(sizes); k++) {
         unsigned class = sizeclass_of(sizes[k]);
@@ -66,13 +66,97 @@ Test(refill, full_magazine_grows_or_keeps_its_younger_half) {
             bool full = count == capacity, grows;
             slabmalloc_free(object[i]);
             grows = cache->capacity > capacity;
+            size_t drained = full && !grows ? min_size(64, count - count / 2) : 0;
             MUST(cache->batch == (full ? batch / 2 : batch));
             MUST(!grows || (full && cache->capacity == 2 * capacity + 2));
-            MUST(magazine_count(owner, class) == (full && !grows ? count / 2 : count) + 1);
+            MUST(magazine_count(owner, class) == count - drained + 1);
+            for (size_t j = 0; j < count / 2 && j <= i; j++) {
+                MUST(!slab_is_free(slab_of(object[i - j]), (size_t)slab_index(slab_of(object[i - j]), object[i - j])));
+            }
             drains += full && !grows;
         }
         MUST(drains > 0);
+        MUST_BE_SOUND();
     }
+}
+
+/* Many objects; the slabs they are in, each once; how many objects were in each. */
+#define LOTS 4800
+static void *lots[LOTS];
+static struct slab *slabs[LOTS];
+static size_t nfree[LOTS], nslabs;
+
+/* Moves one object of each slab to the front of LOTS: while they live, so do the slabs. The others are shuffled. */
+static void note_slabs(struct rng *rng) {
+    nslabs = 0;
+    for (size_t i = 0; i < LOTS; i++) {
+        size_t at = 0;
+        while (at < nslabs && slabs[at] != slab_of(lots[i])) {
+            at++;
+        }
+        if (at == nslabs) {
+            void *first = lots[i];
+            lots[i] = lots[nslabs];
+            lots[nslabs] = first;
+            slabs[nslabs++] = slab_of(first);
+            nfree[at] = slabs[at]->nfree;
+        }
+    }
+    for (size_t i = LOTS - 1; i > nslabs; i--) {
+        size_t j = nslabs + rng_below(rng, i - nslabs + 1);
+        void *swapped = lots[i];
+        lots[i] = lots[j];
+        lots[j] = swapped;
+    }
+}
+
+/* What happened to the slabs since the last look. */
+static void must_have_moved_little(void) {
+    size_t objects = 0, changed = 0;
+    for (size_t i = 0; i < nslabs; i++) {
+        size_t now = slabs[i]->nfree;
+        objects += now > nfree[i] ? now - nfree[i] : nfree[i] - now;
+        changed += now != nfree[i];
+        nfree[i] = now;
+    }
+    MUST(objects <= 64 && changed <= 16);
+}
+
+/* Every STEP'th object is freed and allocated again; AFRESH: from slabs. */
+static void replace_each(size_t step, size_t bytes, bool afresh) {
+    for (size_t i = nslabs; i < LOTS; i += step) {
+        slabmalloc_free(lots[i]);
+        must_have_moved_little();
+    }
+    if (afresh) {
+        magazine_flush(owner_have(), false);
+        for (size_t i = 0; i < nslabs; i++) {
+            nfree[i] = slabs[i]->nfree;
+        }
+    }
+    for (size_t i = nslabs; i < LOTS; i += step) {
+        lots[i] = slabmalloc_malloc(bytes);
+        must_have_moved_little();
+    }
+}
+
+Test(refill, one_call_moves_at_most_64_objects_of_16_slabs) {
+    static const size_t sizes[] = {16, 100, 512, 3000};
+    struct rng rng = {5};
+    for (size_t k = 0; k < COUNT_OF(sizes); k++) {
+        for (size_t i = 0; i < LOTS; i++) {
+            lots[i] = slabmalloc_malloc(sizes[k]);
+        }
+        note_slabs(&rng);
+        for (unsigned round = 0; round < 3; round++) {
+            replace_each(1, sizes[k], false);
+            replace_each(38, sizes[k], true);
+        }
+        for (size_t i = 0; i < LOTS; i++) {
+            slabmalloc_free(lots[i]);
+        }
+    }
+    MUST_BE_SOUND();
 }
 
 static void free_forty(unsigned index) {
