@@ -6,6 +6,12 @@
  * magazine that may not grow gives some of its older half back to the slabs. Neither that nor a refill moves more than
  * CALL_OBJECTS.
  *
+ * An owner that takes fresh memory for slabs makes the heap's peak larger, perhaps while its magazines hold what a
+ * phase of the program left there. So each time this was a share of the heap, the magazines of small classes are
+ * emptied before the next slab is made, and with them the empty slabs kept for their classes; slots that are wanted
+ * still come back within a few calls. Those of large classes stay: programs often touch only parts of large objects,
+ * and such objects laid out anew would make the rest resident too.
+ *
  * All magazines of the process together hold at most the objects of a budget counted in pages pinned: an object pins at
  * least its page, whatever its size. A magazine that gets no slots works with none: one object at a time.
  */
@@ -31,6 +37,10 @@
 #define CALL_OBJECTS ((size_t)64)
 #define CALL_SLABS 16
 #define BATCH_BYTES ((size_t)32 << 10)
+
+/* See sweep: a share of the heap in fresh pages, and the largest objects that leave their magazines. */
+#define SWEEP_SHARE 16
+#define SWEEP_BYTES 1024
 
 /* The pages that all magazines may pin: this many, and a share of the heap. */
 #define BUDGET_PAGES (((size_t)128 << 20) >> PAGE_SHIFT)
@@ -184,6 +194,31 @@ static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, s
     return n - left;
 }
 
+/* By its own thread; not the magazine of CLASS, which is being filled. */
+static void sweep(struct owner *owner, unsigned class) {
+    owner->fresh_pages = 0;
+    for (unsigned other = 0; other < CLASS_COUNT && sizeclass_bytes(other) <= SWEEP_BYTES; other++) {
+        if (other != class) {
+            magazine_flush_class(owner, other, true);
+            owner_lock(owner);
+            owner_drop_empty_slabs_of(owner, other);
+            owner_unlock(owner);
+        }
+    }
+}
+
+static struct slab *slab_create_counted(struct owner *owner, unsigned class) {
+    if (owner->fresh_pages >= (region_footprint() >> PAGE_SHIFT) / SWEEP_SHARE) {
+        sweep(owner, class);
+    }
+    unsigned generation = generation_of(owner_cache(owner, class)->nslabs);
+    struct slab *slab = slab_create(owner, owner_tag(owner), owner->node, class, generation);
+    if (slab) {
+        owner->fresh_pages += slab->npages - (size_t)__builtin_popcountll(slab->touched);
+    }
+    return slab;
+}
+
 static struct slab *slab_for(struct owner *owner, unsigned class) {
     struct slab *slab = owner_steal_slab(owner, class);
     if (slab) {
@@ -193,8 +228,7 @@ static struct slab *slab_for(struct owner *owner, unsigned class) {
         slab_retag(slab, owner, owner_tag(owner));
         return slab;
     }
-    unsigned generation = generation_of(owner_cache(owner, class)->nslabs);
-    return slab_create(owner, owner_tag(owner), owner->node, class, generation);
+    return slab_create_counted(owner, class);
 }
 
 size_t magazine_take(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw) {

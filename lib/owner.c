@@ -397,11 +397,15 @@ void owner_unhold_slab(struct owner *owner, struct slab *slab) {
     refile(owner, slab, bin_of(slab), true);
 }
 
+void owner_drop_empty_slabs_of(struct owner *owner, unsigned class) {
+    while (owner_cache(owner, class)->list[SLAB_EMPTY]) {
+        owner_drop_slab(owner, owner_cache(owner, class)->list[SLAB_EMPTY]);
+    }
+}
+
 void owner_drop_empty_slabs(struct owner *owner) {
     for (unsigned class = 0; class < TAG_CLASSES; class = owner_next_class(owner, class)) {
-        while (owner_cache(owner, class)->list[SLAB_EMPTY]) {
-            owner_drop_slab(owner, owner_cache(owner, class)->list[SLAB_EMPTY]);
-        }
+        owner_drop_empty_slabs_of(owner, class);
     }
 }
 

@@ -104,6 +104,7 @@ struct owner {
     struct owner *next_idle;
     _Atomic(struct remote_magazine *) received; /* taken from the inbox, not poured yet; written with the lock */
     struct slab *emptied;                       /* slabs in no list any more, which owner_unlock gives back */
+    size_t fresh_pages;                         /* in slabs made since its magazines were swept: see magazine.c */
     size_t sparse_pages;                        /* in slabs that are more than half free, empty ones included */
     uintptr_t run_cache[RUN_CACHE_SLOTS];       /* pfn, 0: free slot; with the lock */
     size_t run_cache_pages;
@@ -212,8 +213,9 @@ void owner_add_slab(struct owner *owner, struct slab *slab);
  * was not added yet stays as it is. With the owner's lock. True: the slab has free objects now and had none before. */
 bool owner_file_slab(struct owner *owner, struct slab *slab);
 
-/* Takes an empty slab out, and every one. With the owner's lock. */
+/* Takes an empty slab out, every one of CLASS, and every one. With the owner's lock. */
 void owner_drop_slab(struct owner *owner, struct slab *slab);
+void owner_drop_empty_slabs_of(struct owner *owner, unsigned class);
 void owner_drop_empty_slabs(struct owner *owner);
 
 /* The first slab of a list becomes its last. With the owner's lock. */

@@ -274,15 +274,18 @@ static void exhaust_metadata(void) {
 /* What all magazines may pin in a small heap. */
 #define BUDGET (128 * MIB)
 
-/* The pages this thread's magazines pin when each got as many slots as it can get. */
+/* The pages this thread's magazines pin after each got as many slots as it can get. (Those of small classes may have
+ * lost them again when the heap grew for others.) */
 static size_t pages_pinned_by_greed(void) {
-    size_t pages = 0;
     magazine_flush(owner_get(), true);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         for (unsigned round = 0; round < 10; round++) { /* each may double the slots once */
             allocate(MANY, sizeclass_bytes(class));
             release(MANY);
         }
+    }
+    size_t pages = 0;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         pages += owner_have()->cache[class].capacity * pages_of(sizeclass_bytes(class));
     }
     return pages;
@@ -459,4 +462,45 @@ static void free_again_when_full(void *arg) {
 
 Test(refill, double_free_of_an_object_in_its_slab_aborts_at_once_when_the_magazine_is_full) {
     must_die_of("double free", free_again_when_full, NULL);
+}
+
+/* As many objects of 1 KiB as a heap of ordinary regions takes anew between two sweeps, and some. */
+#define GROWTH 1100
+
+static void leave_in_magazine(size_t n, size_t bytes) {
+    allocate(n, bytes);
+    release(n);
+    MUST(magazine_count(owner_have(), sizeclass_of(bytes)) > 0);
+}
+
+Test(refill, growing_heap_takes_back_what_magazines_of_small_classes_hold) {
+    leave_in_magazine(MANY, 64);
+    leave_in_magazine(3, 640);
+    allocate(GROWTH, 1 * KIB);
+    const struct owner *owner = owner_have();
+    MUST(!owner->cache[sizeclass_of(64)].capacity && !owner->cache[sizeclass_of(64)].nslabs);
+    MUST(!owner->cache[sizeclass_of(640)].capacity && !owner->cache[sizeclass_of(640)].nslabs);
+    MUST_BE_SOUND();
+    release(GROWTH);
+}
+
+Test(refill, growing_heap_leaves_magazines_of_large_classes_and_its_own) {
+    leave_in_magazine(3, 8 * KIB);
+    size_t large = magazine_count(owner_have(), sizeclass_of(8 * KIB));
+    allocate(GROWTH, 1 * KIB);
+    MUST(magazine_count(owner_have(), sizeclass_of(8 * KIB)) == large);
+    MUST(owner_have()->cache[sizeclass_of(1 * KIB)].capacity > 0);
+    release(GROWTH);
+}
+
+Test(refill, heap_that_grows_into_resident_memory_leaves_all_magazines) {
+    allocate(GROWTH, 1 * KIB);
+    release(GROWTH);
+    magazine_flush(owner_have(), true); /* all of it is free, and resident */
+    leave_in_magazine(100, 64);
+    size_t small = magazine_count(owner_have(), sizeclass_of(64));
+    owner_have()->fresh_pages = 0;
+    allocate(GROWTH / 2, 1 * KIB);
+    MUST(magazine_count(owner_have(), sizeclass_of(64)) == small);
+    release(GROWTH / 2);
 }
