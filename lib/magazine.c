@@ -33,13 +33,13 @@
 #define HEAP_PART 4
 #define BATCH_FIRST 4
 
-/* One call moves at most this many objects between magazine and slabs, to or from at most so many slabs. */
+/* One call moves at most this many objects between magazine and slabs, to or from at most so many slabs; a sweep more. */
 #define CALL_OBJECTS ((size_t)64)
 #define CALL_SLABS 16
 #define BATCH_BYTES ((size_t)32 << 10)
 
 /* See sweep: a share of the heap in fresh pages, and the largest objects that leave their magazines. */
-#define SWEEP_SHARE 16
+#define SWEEP_SHARE 8
 #define SWEEP_BYTES 1024
 
 /* The pages that all magazines may pin: this many, and a share of the heap. */
