@@ -35,14 +35,14 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 #define ZONES_MAX (NODE_SETS * ZONE_KINDS)
 
 /* A decay step leaves this much alone: giving it back would save little and cost page faults. */
-#define ZONE_LOW_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
+#define ZONE_LOW_PAGES (((size_t)256 << 10) >> PAGE_SHIFT)
 
 /* high as the library computes it: zone_high. */
 #define ZONE_HIGH_AUTO SIZE_MAX
 
 /* See zone_high. */
-#define ZONE_DIRTY_FLOOR_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
-#define ZONE_DIRTY_SHARE 32
+#define ZONE_DIRTY_FLOOR_PAGES (((size_t)256 << 10) >> PAGE_SHIFT)
+#define ZONE_DIRTY_SHARE 64
 
 /* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
 #define ZONE_DMA_RESERVE_RATIO 256

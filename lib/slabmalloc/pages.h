@@ -139,7 +139,7 @@ int slabmalloc_page_info(const void *p, struct slabmalloc_page_info *info, size_
 
 /* --- Zones --- */
 
-/* high that the library computes: 1 MiB more than 1/16 of what is in use in the zone. It acts when the memory of the
+/* high that the library computes: 256 KiB more than 1/64 of what is in use in the zone. It acts when the memory of the
  * process would exceed its peak; a number acts at every free. */
 #define SLABMALLOC_WATERMARK_AUTO SIZE_MAX
 
@@ -148,7 +148,7 @@ int slabmalloc_page_info(const void *p, struct slabmalloc_page_info *info, size_
  * say when memory goes back, and what stays for those that cannot wait.
  *   min   free pages that only NOWAIT requests take; others make the zone grow, or go to the next zone. Purging
  *         leaves as many pages resident. At most 1 GiB. Default 0.
- *   low   a zone with no more resident free pages is left alone by the decay. Default 1 MiB.
+ *   low   a zone with no more resident free pages is left alone by the decay. Default 256 KiB.
  *   high  with more resident free pages, purging begins at once and goes down to low. Default: WATERMARK_AUTO.
  *   reserve_ratio  lowmem_reserve: a request for a higher kind leaves 1/RATIO of the pages that the higher zones of
  *         the node have mapped free here. 0: no reserve. Default 256 for DMA, 0 for

@@ -350,8 +350,8 @@ Test(page_zones, where_the_kernel_refuses_caches_are_emptied_for_a_second_try_un
 Test(page_zones, watermarks_are_what_was_set_and_in_order) {
     struct slabmalloc_watermarks marks, now;
     MUST(!slabmalloc_zone_watermarks(HIGHMEM, &marks));
-    MUST(marks.min == 0 && marks.low == MIB >> PAGE_SHIFT && marks.high == SLABMALLOC_WATERMARK_AUTO);
-    MUST(marks.reserve_ratio == 0 && zone_now(HIGHMEM).high_pages == MIB >> PAGE_SHIFT);
+    MUST(marks.min == 0 && marks.low == 256 * KIB >> PAGE_SHIFT && marks.high == SLABMALLOC_WATERMARK_AUTO);
+    MUST(marks.reserve_ratio == 0 && zone_now(HIGHMEM).high_pages == 256 * KIB >> PAGE_SHIFT);
     marks = (struct slabmalloc_watermarks){10, 20, 30, 40};
     MUST(!slabmalloc_zone_set_watermarks(HIGHMEM, &marks) && !slabmalloc_zone_watermarks(HIGHMEM, &now));
     MUST(!memcmp(&marks, &now, sizeof now) && zone_now(HIGHMEM).high_pages == 30);

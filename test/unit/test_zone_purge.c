@@ -298,7 +298,7 @@ Test(zone_purge, every_new_peak_sheds) {
     must_be_sound();
 }
 
-/* Beyond 1 MiB and 1/32 of what is in use; in small pieces, so that it can be hit. */
+/* Beyond 256 KiB and 1/64 of what is in use; in small pieces, so that it can be hit. */
 Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
     for (int i = 0; i < 40; i++) {
         uintptr_t pfn = take(BLOCK_PAGES);
@@ -315,7 +315,7 @@ Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
     for (int i = 0; i < 60; i++) {
         require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
     }
-    size_t used = zone->mapped_pages - zone->buddy.free_pages, allowed = (MIB >> PAGE_SHIFT) + used / 32;
+    size_t used = zone->mapped_pages - zone->buddy.free_pages, allowed = (MIB / 4 >> PAGE_SHIFT) + used / 64;
     require(zone->buddy.dirty_pages <= allowed, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
     require(zone->buddy.dirty_pages > allowed - 16, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
     must_be_sound();
