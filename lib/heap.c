@@ -124,6 +124,7 @@ static struct owner *heap_tick(struct owner *owner) {
     }
     uint64_t now = sys_now_ms();
     heap_decay(owner, now);
+    reclaim_at_peak();
     heap_refresh_nodes(owner, now);
     heap_consider_background(owner);
     return zone_node_count() > 1 ? heap_check_node(owner) : owner;

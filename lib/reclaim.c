@@ -14,6 +14,9 @@
 /* See worth_huge_page. */
 #define DESERTED_SHARE 8
 
+/* Pages that one look at a new peak gives back: a thread's allocation waits for it. */
+#define AT_PEAK_MOST (((size_t)8 << 20) >> PAGE_SHIFT)
+
 struct held {
     struct slab *slab;
     uint64_t holes;
@@ -99,10 +102,11 @@ static void unhold_batch(struct owner *owner, unsigned class, const struct held 
     owner_announce(owner, class);
 }
 
-static size_t reclaim_list(struct owner *owner, unsigned class, enum slab_bin bin, size_t left, unsigned min_idle) {
+static size_t reclaim_list(struct owner *owner, unsigned class, enum slab_bin bin, size_t left, unsigned min_idle,
+                           size_t most) {
     struct held batch[BATCH];
     size_t total = 0;
-    while (left) {
+    while (left && total < most) {
         size_t n = hold_batch(owner, class, bin, &left, min_idle, batch);
         for (size_t i = 0; i < n; i++) {
             total += purge_holes(&batch[i]);
@@ -114,13 +118,18 @@ static size_t reclaim_list(struct owner *owner, unsigned class, enum slab_bin bi
     return total;
 }
 
-size_t reclaim_class(struct owner *owner, unsigned class, unsigned min_idle) {
+/* Ends soon after MOST pages were given back. */
+static size_t reclaim_class_until(struct owner *owner, unsigned class, unsigned min_idle, size_t most) {
     owner_lock(owner);
     uint32_t busy = owner_cache(owner, class)->count[SLAB_BUSY];
     uint32_t sparse = owner_cache(owner, class)->count[SLAB_SPARSE];
     owner_unlock(owner);
-    return reclaim_list(owner, class, SLAB_BUSY, busy, min_idle) +
-           reclaim_list(owner, class, SLAB_SPARSE, sparse, min_idle);
+    size_t total = reclaim_list(owner, class, SLAB_SPARSE, sparse, min_idle, most);
+    return total + (total < most ? reclaim_list(owner, class, SLAB_BUSY, busy, min_idle, most - total) : 0);
+}
+
+size_t reclaim_class(struct owner *owner, unsigned class, unsigned min_idle) {
+    return reclaim_class_until(owner, class, min_idle, SIZE_MAX);
 }
 
 /* The class of OWNER's after CLASS, with the lock: its thread may be adding some. */
@@ -134,10 +143,10 @@ static unsigned next_class(struct owner *owner, unsigned class) {
     return class;
 }
 
-static size_t reclaim_owner(struct owner *owner, unsigned min_idle) {
+static size_t reclaim_owner(struct owner *owner, unsigned min_idle, size_t most) {
     size_t total = 0;
-    for (unsigned class = 0; class < TAG_CLASSES; class = next_class(owner, class)) {
-        total += reclaim_class(owner, class, min_idle);
+    for (unsigned class = 0; class < TAG_CLASSES && total < most; class = next_class(owner, class)) {
+        total += reclaim_class_until(owner, class, min_idle, most - total);
     }
     return total;
 }
@@ -173,11 +182,27 @@ size_t reclaim_slabs(bool all) {
         drop_idle_runs(owner, all);
         page_cache_reclaim(owner, all);
         drop_idle_empties(owner, min_idle);
-        total += reclaim_owner(owner, min_idle);
+        total += reclaim_owner(owner, min_idle, SIZE_MAX);
     }
     kmem_release_parked(all);
     region_purging = outer;
     return total;
+}
+
+void reclaim_at_peak(void) {
+    size_t grown = zone_peak_step();
+    if (likely(!grown) || reclaim_sparse_pages() < grown) {
+        return;
+    }
+    size_t total = 0, most = min_size(grown, AT_PEAK_MOST);
+    bool outer = region_purging;
+    region_purging = true;
+    for (uint32_t id = 1; id <= owner_count() && total < most; id++) {
+        struct owner *owner = owner_by_id(id);
+        drop_idle_empties(owner, 1);
+        total += reclaim_owner(owner, 1, most - total);
+    }
+    region_purging = outer;
 }
 
 size_t reclaim_sparse_pages(void) {

@@ -20,6 +20,10 @@
  * (they go to the zone). */
 size_t reclaim_slabs(bool all);
 
+/* On slow paths: if the heap's peak has grown by a share since the last look and slabs that are more than half free are
+ * as much, gives back about as many pages of holes as it grew by, of slabs that were of no use since that look. */
+void reclaim_at_peak(void);
+
 /* The holes of one class of OWNER's, in slabs that were looked at MIN_IDLE times since they were used. */
 size_t reclaim_class(struct owner *owner, unsigned class, unsigned min_idle);
 

@@ -165,6 +165,9 @@ size_t zone_purge(struct zone *zone, size_t keep_pages);
  * its parts. Below an old peak nothing is given back here, so a heap that swings does not purge what it will reuse. */
 void zone_shed(size_t npages);
 
+/* Pages by which the peak grew since this was last told, to one caller, once they are a share of it; 0: fewer. */
+size_t zone_peak_step(void);
+
 /* True if new memory is worth huge pages: so much is in use, here and in own mappings, that the half-empty pageblocks
  * of each group are noise. */
 bool zone_wants_huge(void);

@@ -24,6 +24,10 @@
 /* Before the peak grows, a freed large block that nobody took for this part of the decay interval goes back. */
 #define SHED_HASTE 8
 
+/* A peak that is so much higher is worth another look at what else could be given back. */
+#define PEAK_STEP_PAGES (((size_t)1 << 20) >> PAGE_SHIFT)
+#define PEAK_STEP_SHARE 32
+
 /* A purge gives up after this many refusals. */
 #define REFUSALS_MAX 64
 
@@ -159,8 +163,19 @@ void zone_keep_below_high(struct zone *zone) {
     }
 }
 
+/* The most resident_pages so far, and what it was when zone_peak_step last said that it grew. */
+static _Atomic size_t peak, peak_told;
+
+size_t zone_peak_step(void) {
+    size_t now = atomic_load_explicit(&peak, memory_order_relaxed);
+    size_t before = atomic_load_explicit(&peak_told, memory_order_relaxed);
+    bool told =
+        now >= before + max_size(PEAK_STEP_PAGES, before / PEAK_STEP_SHARE) &&
+        atomic_compare_exchange_strong_explicit(&peak_told, &before, now, memory_order_relaxed, memory_order_relaxed);
+    return told ? now - before : 0;
+}
+
 void zone_shed(size_t npages) {
-    static _Atomic size_t peak;
     size_t now = resident_pages(), before = atomic_load_explicit(&peak, memory_order_relaxed);
     if (now <= before || options.decay_ms < 0) {
         return;

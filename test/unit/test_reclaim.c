@@ -69,6 +69,40 @@ Test(reclaim, leaves_alone_what_was_used_since_the_last_look) {
     MUST(reclaim_slabs(false) > all);
 }
 
+/* N written objects of a class that has none in the test. */
+static void *other[8000];
+
+static void allocate_others(size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        other[i] = slabmalloc_malloc(3000);
+        MUST(other[i]);
+        *(char *)other[i] = 1;
+    }
+}
+
+Test(reclaim, a_new_peak_gives_back_holes) {
+    options.background = false;
+    thin_out(10);
+    size_t before = slab_pages_resident();
+    allocate_others(COUNT_OF(other));
+    MUST(slab_pages_resident() < before / 2);
+    survivors_must_be_whole();
+    MUST_BE_SOUND();
+}
+
+Test(reclaim, below_an_old_peak_holes_stay) {
+    options.background = false;
+    allocate_others(COUNT_OF(other));
+    for (size_t i = 0; i < COUNT_OF(other); i++) {
+        slabmalloc_free(other[i]);
+    }
+    magazine_flush(owner_get(), false);
+    thin_out(10);
+    size_t before = slab_pages_resident();
+    allocate_others(COUNT_OF(other) / 4);
+    MUST(slab_pages_resident() == before);
+}
+
 Test(reclaim, purged_memory_serves_again_and_is_given_back_again) {
     thin_out(10);
     MUST(reclaim_slabs(true) > 0);
