@@ -21,6 +21,10 @@
 
 #define SHED_MIN_ORDER 4
 
+/* A growing heap of huge pages is just filling one for each group, whose rest counts as dirty (see buddy.c's
+ * open_block): half of each in the mean. */
+#define SHED_SPARED (GROUPS * BLOCK_PAGES / 4)
+
 /* Before the peak grows, a freed large block that nobody took for this part of the decay interval goes back. */
 #define SHED_HASTE 8
 
@@ -138,12 +142,12 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
     return total;
 }
 
-/* The least order to purge: the USUAL one; in a heap of huge pages whole ones only, unless so much is free that the
- * huge pages around smaller blocks are no great loss. */
-static unsigned purge_min_order(const struct zone *zone, unsigned usual) {
+/* The least order to purge: the USUAL one; in a heap of huge pages whole ones only, unless so much beyond SPARED pages
+ * is free that the huge pages around smaller blocks are no great loss. */
+static unsigned purge_min_order(const struct zone *zone, unsigned usual, size_t spared) {
     size_t mapped = counter_read(&zone->mapped_pages), used = mapped - counter_read(&zone->buddy.free_pages);
     bool huge = options.hugepages && mapped << PAGE_SHIFT >= options.huge_threshold;
-    return huge && counter_read(&zone->buddy.dirty_pages) < used / HUGE_SHARE ? MAX_ORDER : usual;
+    return huge && counter_read(&zone->buddy.dirty_pages) < spared + used / HUGE_SHARE ? MAX_ORDER : usual;
 }
 
 /* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
@@ -189,7 +193,7 @@ void zone_shed(size_t npages) {
         if (dirty > allowance) {
             purge_down_to(
                 zone, max_size(max_size(allowance, counter_read(&zone->marks.min)), dirty - min_size(dirty, npages)),
-                purge_min_order(zone, SHED_MIN_ORDER));
+                purge_min_order(zone, SHED_MIN_ORDER, SHED_SPARED));
         }
     }
     now = resident_pages();
@@ -245,7 +249,7 @@ void zone_decay(uint64_t now_ms) {
         if (options.decay_ms == 0) {
             purge_down_to(zone, min, 0);
         } else if (idle > counter_read(&zone->marks.low)) {
-            purge_down_to(zone, max_size(dirty - idle / 2, min), purge_min_order(zone, DECAY_MIN_ORDER));
+            purge_down_to(zone, max_size(dirty - idle / 2, min), purge_min_order(zone, DECAY_MIN_ORDER, 0));
         }
     }
 }
@@ -256,7 +260,7 @@ size_t zone_decay_all(void) {
         size_t idle, dirty = decay_step(zone, &idle);
         if (idle > counter_read(&zone->marks.low)) {
             size_t keep = max_size(dirty - idle, counter_read(&zone->marks.min));
-            total += purge_down_to(zone, keep, purge_min_order(zone, 0));
+            total += purge_down_to(zone, keep, purge_min_order(zone, 0, 0));
         }
         total += zone_return_pool(zone, 0);
     }

@@ -321,6 +321,26 @@ Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
     must_be_sound();
 }
 
+/* The rest of a pageblock that is just being filled is resident, and about to be used. */
+Test(zone_purge, a_growing_heap_of_huge_pages_does_not_break_up_the_one_it_fills) {
+    enum { PIECE = 32, PIECES = 512 };
+    if (!region_map(BLOCK_BYTES, BLOCK_BYTES, true, 0).huge) {
+        cr_skip_test("the kernel takes no advice for huge pages here");
+    }
+    for (int i = 0; i < 16; i++) {
+        require(take(BLOCK_PAGES));
+    }
+    options.hugepages = true;
+    options.huge_threshold = 32 * MIB;
+    options.decay_ms = 500;
+    for (int i = 0; i < PIECES; i++) {
+        uintptr_t pfn = take(PIECE);
+        touch(pfn, PIECE);
+        require(block_huge(pagemap_block(pfn)), "piece %d", i);
+    }
+    must_be_sound();
+}
+
 /* Fresh memory counts as not resident. */
 Test(zone_purge, what_was_given_back_makes_room_below_the_old_peak) {
     uintptr_t pfn[32];
