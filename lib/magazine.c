@@ -85,9 +85,14 @@ static unsigned generation_of(uint32_t nslabs) {
     return 31 - (unsigned)__builtin_clz(nslabs + 1u);
 }
 
+/* By OWNER's thread, without the lock. */
+static uint32_t slab_count(const struct owner *owner, unsigned class) {
+    return __atomic_load_n(&owner_cache(owner, class)->nslabs, __ATOMIC_RELAXED);
+}
+
 /* Bytes of CLASS in OWNER's slabs, too many rather than too few: early slabs are smaller. */
 static size_t bytes_in_slabs(const struct owner *owner, unsigned class) {
-    uint32_t nslabs = __atomic_load_n(&owner_cache(owner, class)->nslabs, __ATOMIC_RELAXED);
+    uint32_t nslabs = slab_count(owner, class);
     return nslabs * slab_npages(class, generation_of(nslabs)) << PAGE_SHIFT;
 }
 
@@ -211,7 +216,7 @@ static struct slab *slab_create_counted(struct owner *owner, unsigned class) {
     if (owner->fresh_pages >= (region_footprint() >> PAGE_SHIFT) / SWEEP_SHARE) {
         sweep(owner, class);
     }
-    unsigned generation = generation_of(owner_cache(owner, class)->nslabs);
+    unsigned generation = generation_of(slab_count(owner, class));
     struct slab *slab = slab_create(owner, owner_tag(owner), owner->node, class, generation);
     if (slab) {
         owner->fresh_pages += slab->npages - (size_t)__builtin_popcountll(slab->touched);

@@ -345,10 +345,16 @@ void owner_unlock(struct owner *owner) {
     }
 }
 
+/* With the lock; the owner's thread reads it without. */
+static void count_slabs(struct owner_cache *cache, uint32_t n) {
+    __atomic_store_n(&cache->nslabs, n, __ATOMIC_RELAXED);
+}
+
 void owner_drop_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(owner->lock) && slab->bin == SLAB_EMPTY);
+    struct owner_cache *cache = owner_cache(owner, slab->class);
     list_remove(owner, slab);
-    owner_cache(owner, slab->class)->nslabs--;
+    count_slabs(cache, cache->nslabs - 1);
     slab->bin = SLAB_UNFILED;
     slab->next = owner->emptied;
     owner->emptied = slab;
@@ -356,7 +362,8 @@ void owner_drop_slab(struct owner *owner, struct slab *slab) {
 
 void owner_add_slab(struct owner *owner, struct slab *slab) {
     ASSERT(lock_held(owner->lock) && slab->owner == owner && slab->bin == SLAB_UNFILED);
-    owner_cache(owner, slab->class)->nslabs++;
+    struct owner_cache *cache = owner_cache(owner, slab->class);
+    count_slabs(cache, cache->nslabs + 1);
     list_insert(owner, slab, bin_of(slab), false);
 }
 
@@ -423,7 +430,7 @@ static struct slab *steal_from(struct owner *from, struct owner *owner, unsigned
         struct slab *slab = cache->list[bin];
         if (slab) {
             list_remove(from, slab);
-            cache->nslabs--;
+            count_slabs(cache, cache->nslabs - 1);
             slab->bin = SLAB_UNFILED;
             slab_retag(slab, owner, owner_tag(owner));
             return slab;

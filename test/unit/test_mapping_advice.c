@@ -24,6 +24,7 @@ int __wrap_sys_advise(void *address, size_t bytes, enum sys_advice advice) {
 }
 
 static void huge_from_the_start(void) {
+    slabmalloc_free(slabmalloc_malloc(1)); /* starts the library, with the nodes of the machine */
     options.map_cache = 64 * MIB;
     options.hugepages = true;
     options.huge_threshold = 0;
