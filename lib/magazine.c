@@ -27,16 +27,19 @@
 
 #define CAPACITY_FIRST ((size_t)6)
 #define CAPACITY_MAX 2046
+
+/* One call moves at most this many objects between magazine and slabs, to or from at most so many slabs; a sweep more.
+ */
+#define CALL_OBJECTS ((size_t)64)
+#define CALL_SLABS 16
+
+#define BATCH_FIRST 4
+#define BATCH_BYTES ((size_t)32 << 10)
+
 /* A magazine holds this part of options.magazine_max in any heap, and more only as far as it is this part of what the
  * class has in the owner's slabs. */
 #define SMALL_PART 4
 #define HEAP_PART 4
-#define BATCH_FIRST 4
-
-/* One call moves at most this many objects between magazine and slabs, to or from at most so many slabs; a sweep more. */
-#define CALL_OBJECTS ((size_t)64)
-#define CALL_SLABS 16
-#define BATCH_BYTES ((size_t)32 << 10)
 
 /* See sweep: a share of the heap in fresh pages, and the largest objects that leave their magazines. */
 #define SWEEP_SHARE 8

@@ -86,7 +86,8 @@ static inline size_t slab_skew(const struct slab *slab) {
     return slab->base & (PAGE_BYTES - 1);
 }
 
-/* Pages of the GENERATION'th slab size of a class: the first slab is small, later ones are about twice the one before. */
+/* Pages of the GENERATION'th slab size of a class: the first slab is small, later ones are about twice the one before.
+ */
 size_t slab_npages(unsigned class, unsigned generation);
 
 /* A new slab of CLASS for OWNER from NODE's zonelist, all objects in it. NULL: no memory. */

@@ -2,8 +2,8 @@
  * buddy_model.h: a buddy and a model of it that must agree after every step.
  *
  * The model is two bits a page, free or out, fresh or not, and a group a pageblock. Because two free buddies never
- * coexist, these alone say which free blocks there must be: the largest aligned all-free ones. No memory is needed, only
- * page structs, so the pages have made-up addresses, and lie across the border of two page map leaves.
+ * coexist, these alone say which free blocks there must be: the largest aligned all-free ones. No memory is needed,
+ * only page structs, so the pages have made-up addresses, and lie across the border of two page map leaves.
  */
 #ifndef SLABMALLOC_TEST_BUDDY_MODEL_H
 #define SLABMALLOC_TEST_BUDDY_MODEL_H
@@ -21,8 +21,8 @@ static struct buddy buddy;
 
 static struct model {
     bool free[NPAGES], fresh[NPAGES];
-    uint8_t order[NPAGES];    /* of the free block that begins here, or NOT_A_HEAD */
-    uint16_t ndirty[NPAGES];  /* in it */
+    uint8_t order[NPAGES];   /* of the free block that begins here, or NOT_A_HEAD */
+    uint16_t ndirty[NPAGES]; /* in it */
     size_t nblocks[NORDERS];
     enum buddy_group group[BLOCKS];
 } model;
