@@ -36,9 +36,11 @@
 #define BATCH_FIRST 4
 #define BATCH_BYTES ((size_t)32 << 10)
 
-/* A magazine holds this part of options.magazine_max in any heap, and more only as far as it is this part of what the
- * class has in the owner's slabs. */
+/* A magazine holds this part of options.magazine_max in any heap. More it holds only of objects up to 8 KiB, few of
+ * which fit into that, up to so many, and as far as it is this part of what the class has in the owner's slabs. */
 #define SMALL_PART 4
+#define MORE_BYTES ((size_t)8 << 10)
+#define MORE_OBJECTS 30
 #define HEAP_PART 4
 
 /* See sweep: a share of the heap in fresh pages, and the largest objects that leave their magazines. */
@@ -104,7 +106,8 @@ static bool may_hold(const struct owner *owner, unsigned class, size_t capacity)
     if (capacity > CAPACITY_MAX || bytes > options.magazine_max) {
         return false;
     }
-    return bytes <= options.magazine_max / SMALL_PART || bytes <= bytes_in_slabs(owner, class) / HEAP_PART;
+    bool more = capacity <= MORE_OBJECTS && class_bytes(class) <= MORE_BYTES;
+    return bytes <= options.magazine_max / SMALL_PART || (more && bytes <= bytes_in_slabs(owner, class) / HEAP_PART);
 }
 
 /* Slots to begin with: half of what the thread before had, if that is more than usual. */

@@ -15,7 +15,8 @@
  *   background      auto|off        auto     off: no thread but the program's own, ever; unused memory then goes back
  *                                            on threads' slow paths only, so an idle process keeps what it has
  *   magazine_max    bytes (K M)     256K     most bytes of one size class a thread keeps, more than a quarter of this
- *                                            only as far as it is a quarter of what the class has in the thread's slabs;
+ *                                            only of objects up to 8 KiB, 30 of them, and as far as that is a quarter of
+ *                                            what the class has in the thread's slabs;
  *                                            lower it for thousands of threads, raise it for few with large batches
  *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or half of the live ones
  *                                            if that is more)
