@@ -76,6 +76,25 @@ static struct extent grown_in_place(struct extent extent, size_t npages) {
     return extent;
 }
 
+/* Moves OLD_BYTES at FROM, as BYTES, to the fresh BYTES at TO. False: refused, FROM is as it was and TO is given back.
+ *
+ * Some kernels unmap TO before they refuse, and then its addresses may be another thread's mapping. So TO gets a mark
+ * that nobody else's memory can have: where this call's own variable is. If it is not there, or may not be looked for,
+ * the addresses are given up. */
+static bool move_to(void *from, size_t old_bytes, size_t bytes, char *to) {
+    uintptr_t mark = (uintptr_t)&mark, found = 0;
+    *(uintptr_t *)(void *)to = mark;
+    if (sys_move(from, old_bytes, bytes, to)) {
+        return true;
+    }
+    if (sys_copy(&found, to, sizeof found) && found == mark) {
+        mapping_cache_unmap((struct extent){.pfn = pointer_pfn(to), .npages = bytes >> PAGE_SHIFT});
+    } else {
+        region_account(-(ptrdiff_t)bytes);
+    }
+    return false;
+}
+
 /* EXTENT with NPAGES > its own, in place or with its page tables moved; npages 0: refused, nothing changed. */
 static struct extent extent_grow(struct extent extent, size_t npages) {
     if (extent.backing == BACKING_POOL) {
@@ -91,10 +110,7 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     if (!to) {
         return (struct extent){0};
     }
-    if (!sys_move(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
-        /* What is left of the mapping at TO is unknown, and its addresses may be another thread's by now: give them up.
-         */
-        region_account(-(ptrdiff_t)bytes);
+    if (!move_to(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
         return (struct extent){0};
     }
     region_account(-(ptrdiff_t)old_bytes);

@@ -211,18 +211,18 @@ static bool keep(struct extent extent) {
     return slot;
 }
 
-/* Takes the extent freed first out if the cache is over its limit or the extent was freed before BEFORE_MS. */
-static struct extent evict(uint64_t before_ms) {
-    struct extent out = {0};
+/* Takes out, oldest first, what was freed before BEFORE_MS and what the cache has beyond its limit. */
+static unsigned evict(uint64_t before_ms, struct extent out[SLOTS]) {
+    unsigned n = 0;
+    struct extent *oldest;
     lock_take(&cache.lock);
-    struct extent *oldest = freed_first(cache.pages > limit() ? UINT64_MAX : before_ms);
-    if (oldest) {
-        out = *oldest;
-        counter_sub(&cache.pages, out.npages);
+    while ((oldest = freed_first(cache.pages > limit() ? UINT64_MAX : before_ms))) {
+        out[n++] = *oldest;
+        counter_sub(&cache.pages, oldest->npages);
         oldest->npages = 0;
     }
     lock_drop(&cache.lock);
-    return out;
+    return n;
 }
 
 /* False: refused (the cut would need one map area too many). The memory goes back all the same, and the addresses wait
@@ -240,11 +240,11 @@ bool mapping_cache_unmap(struct extent extent) {
 }
 
 size_t mapping_cache_decay(uint64_t before_ms) {
+    struct extent out[SLOTS];
     size_t total = 0;
-    struct extent out;
-    /* Not more often than there are slots: what is refused comes back. */
-    for (unsigned i = 0; i < SLOTS && (out = evict(before_ms)).npages; i++) {
-        total += mapping_cache_unmap(out) ? out.npages : 0;
+    unsigned n = evict(before_ms, out);
+    for (unsigned i = 0; i < n; i++) { /* each once: what is refused is in the cache again */
+        total += mapping_cache_unmap(out[i]) ? out[i].npages : 0;
     }
     return total << PAGE_SHIFT;
 }

@@ -31,6 +31,7 @@ unit_tests = \
 	test/unit/test_magazine \
 	test/unit/test_mapping \
 	test/unit/test_mapping_advice \
+	test/unit/test_mapping_refused \
 	test/unit/test_meta \
 	test/unit/test_nodes \
 	test/unit/test_options \
@@ -240,6 +241,7 @@ test_unit_test_limits_LDADD = $(UNIT_LIBS)
 test_unit_test_lock_LDADD = $(UNIT_LIBS)
 test_unit_test_magazine_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_LDADD = $(UNIT_LIBS)
+test_unit_test_mapping_refused_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_advice_LDADD = $(UNIT_LIBS)
 test_unit_test_mapping_advice_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_advise
 test_unit_test_meta_LDADD = $(UNIT_LIBS)
