@@ -240,7 +240,7 @@ static struct extent extent_compose(size_t npages, size_t align, bool huge, unsi
     if (!pieces.n) {
         return (struct extent){0};
     }
-    extent.npages = max_size(npages, pieces.npages);
+    extent.npages = max_size(huge ? mapping_cache_round(npages) : npages, pieces.npages);
     char *p = region_map_aligned(extent.npages << PAGE_SHIFT, align);
     if (!p) {
         for (size_t i = 0; i < pieces.n; i++) {
@@ -267,12 +267,12 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     struct extent extent = mapping_cache_take(npages, align, node);
     size_t dirty = extent.npages;
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
-    bool huge = !zero && !dirty && zone_wants_huge();
+    bool huge = !zero && !dirty && zone_wants_huge_mapping(bytes);
     if (!dirty && !zero) {
         extent = extent_compose(npages, align, huge, node);
     }
     if (!extent.npages) {
-        extent = extent_fresh(npages, align, huge, node);
+        extent = extent_fresh(huge ? mapping_cache_round(npages) : npages, align, huge, node);
     }
     if (!extent.npages) {
         return NULL;

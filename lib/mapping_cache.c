@@ -8,9 +8,8 @@
 #include "region.h"
 #include "sys.h"
 
-/* With large blocks in use the cache may hold this share of them, if that is more than options.map_cache: what is freed
+/* With large blocks in use the cache may hold as much as they do, if that is more than options.map_cache: what is freed
  * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
-#define CACHE_SHARE 2
 
 /* What is put together from several extents is as many map areas, at worst one a pageblock, and a process may have only
  * so many (65,530 unless the host says otherwise): nothing is beyond this size of all mappings, 8192 pageblocks. */
@@ -178,7 +177,7 @@ static struct extent *freed_first(uint64_t before_ms) {
 /* Pages that may stay cached. With the lock. */
 static size_t limit(void) {
     size_t least = options.map_cache >> PAGE_SHIFT;
-    return least ? max_size(least, cache.live_pages / CACHE_SHARE) : 0;
+    return least ? max_size(least, cache.live_pages) : 0;
 }
 
 struct extent mapping_cache_put(struct extent extent) {

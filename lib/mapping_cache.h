@@ -1,7 +1,7 @@
 /*
  * mapping_cache.h: freed mappings that wait for a request, and the count of live ones, which bounds them.
  *
- * An extent is a stretch of mapped pages. Freed ones wait here, at most options.map_cache bytes or half of the live
+ * An extent is a stretch of mapped pages. Freed ones wait here, at most options.map_cache bytes or as much as the live
  * ones: their pages are resident, and touching new ones costs more than anything else a large block does. A request
  * takes the smallest extent that is large enough, and the rest stays; what no single extent serves is put together from
  * the whole pageblocks of several, whose page tables are moved (extent_compose in mapping.c). Neighbours are one entry.

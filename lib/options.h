@@ -7,8 +7,9 @@
  *                   hugetlb|                 hugetlb, hugetlb1g: where pages of 2 MiB or 1 GiB were reserved for it
  *                   hugetlb1g                (doc/dma.md says how): memory beyond the first 4 MiB comes from that pool,
  *                                            and what it does not have from transparent huge pages. auto: as thp
- *   huge_threshold  bytes (K M G)   32M      memory in use from which new memory is advised for huge pages; lower it
- *                                            for a heap known to be filled densely
+ *   huge_threshold  bytes (K M G)   32M      memory in use from which new memory is advised for huge pages, and half of
+ *                                            it for an own mapping, itself included; lower it for a heap known to be
+ *                                            filled densely
  *   decay_ms        milliseconds    500      how long unused memory stays resident; 0 gives it back at the next
  *                                            slow path, for programs that share a tight machine; -1 never, for
  *                                            benchmarks and real-time loops
@@ -18,7 +19,7 @@
  *                                            only of objects up to 8 KiB, 30 of them, and as far as that is a quarter of
  *                                            what the class has in the thread's slabs;
  *                                            lower it for thousands of threads, raise it for few with large batches
- *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or half of the live ones
+ *   map_cache       bytes (K M G)   16M      most bytes of freed own mappings kept for reuse (or as much as the live ones
  *                                            if that is more)
  *   numa            local|          local    with several nodes (numa.h). local: each thread's memory on its node;
  *                   interleave|              interleave: all of it spread over the nodes, for data that all threads read;

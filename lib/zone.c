@@ -135,13 +135,21 @@ void zone_each_lock(void (*visit)(struct lock *lock)) {
     }
 }
 
-bool zone_wants_huge(void) {
+static bool huge_from(size_t bytes, size_t threshold) {
     size_t free_pages = 0;
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
         free_pages += counter_read(&zone->buddy.free_pages);
     }
     size_t mapped = region_footprint(), unused = free_pages << PAGE_SHIFT;
-    return options.hugepages && mapped - min_size(mapped, unused) >= options.huge_threshold;
+    return options.hugepages && mapped - min_size(mapped, unused) + bytes >= threshold;
+}
+
+bool zone_wants_huge(void) {
+    return huge_from(0, options.huge_threshold);
+}
+
+bool zone_wants_huge_mapping(size_t bytes) {
+    return huge_from(bytes, options.huge_threshold / 2);
 }
 
 /* A zone's first small region is ordinary memory: it has what the process, and the C library for it, allocate at the

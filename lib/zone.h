@@ -43,6 +43,7 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 /* See zone_high. */
 #define ZONE_DIRTY_FLOOR_PAGES (((size_t)256 << 10) >> PAGE_SHIFT)
 #define ZONE_DIRTY_SHARE 64
+#define ZONE_CHURN_MAX 3
 
 /* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
 #define ZONE_DMA_RESERVE_RATIO 256
@@ -77,6 +78,7 @@ struct zone {
     _Atomic uint64_t decay_at;        /* ms */
     size_t grown;                     /* regions it got so far: see counter_read */
     uint64_t allocs, purged_pages;
+    size_t shed_pages;  /* by zone_shed, less a half for each decay step since */
     uint64_t fallbacks; /* of allocs: another zone was asked first */
     uint64_t misses;    /* requests that it was asked for first and did not serve */
 };
@@ -128,12 +130,23 @@ static inline size_t zone_lowmem_reserve(const struct zone *zone, enum zone_kind
 struct zone_marks zone_marks(struct zone *zone);
 void zone_set_marks(struct zone *zone, struct zone_marks marks);
 
+static inline size_t zone_used(const struct zone *zone) {
+    size_t mapped = counter_read(&zone->mapped_pages);
+    return mapped - min_size(mapped, counter_read(&zone->buddy.free_pages));
+}
+
+/* How often what is in use was shed lately, up to ZONE_CHURN_MAX. Pages that were shed more than once were needed
+ * again: for each time the zone may keep twice as much. */
+static inline unsigned zone_churn(const struct zone *zone) {
+    return (unsigned)min_size(counter_read(&zone->shed_pages) / max_size(zone_used(zone), 1), ZONE_CHURN_MAX);
+}
+
 /* The watermark high that is in force now. As the library computes it: the dirty pages a zone may keep while it takes
  * fresh ones; its peak then stays near what is in use. */
 static inline size_t zone_high(const struct zone *zone) {
     size_t high = counter_read(&zone->marks.high);
-    size_t used = counter_read(&zone->mapped_pages) - counter_read(&zone->buddy.free_pages);
-    return high == ZONE_HIGH_AUTO ? ZONE_DIRTY_FLOOR_PAGES + used / ZONE_DIRTY_SHARE : high;
+    return high == ZONE_HIGH_AUTO ? ZONE_DIRTY_FLOOR_PAGES + zone_used(zone) / (ZONE_DIRTY_SHARE >> zone_churn(zone))
+                                  : high;
 }
 
 /* More is resident and free than the program set as high: purges down to low. */
@@ -171,6 +184,10 @@ size_t zone_peak_step(void);
 /* True if new memory is worth huge pages: so much is in use, here and in own mappings, that the half-empty pageblocks
  * of each group are noise. */
 bool zone_wants_huge(void);
+
+/* As zone_wants_huge, for an own mapping of BYTES. It leaves no half-empty pageblock but its last one, and its pages
+ * are given back with it: half as much in use will do, itself included. */
+bool zone_wants_huge_mapping(size_t bytes);
 
 /* One decay step for every zone whose interval is over. Cheap when none is. */
 void zone_decay(uint64_t now_ms);

@@ -142,12 +142,11 @@ static size_t purge_down_to(struct zone *zone, size_t keep_pages, unsigned min_o
     return total;
 }
 
-/* The least order to purge: the USUAL one; in a heap of huge pages whole ones only, unless so much beyond SPARED pages
- * is free that the huge pages around smaller blocks are no great loss. */
-static unsigned purge_min_order(const struct zone *zone, unsigned usual, size_t spared) {
-    size_t mapped = counter_read(&zone->mapped_pages), used = mapped - counter_read(&zone->buddy.free_pages);
-    bool huge = options.hugepages && mapped << PAGE_SHIFT >= options.huge_threshold;
-    return huge && counter_read(&zone->buddy.dirty_pages) < spared + used / HUGE_SHARE ? MAX_ORDER : usual;
+/* The least order to purge: the USUAL one; in a heap of huge pages whole ones only, unless FEW pages or more are free:
+ * then the huge pages around smaller blocks are no great loss. */
+static unsigned purge_min_order(const struct zone *zone, unsigned usual, size_t few) {
+    bool huge = options.hugepages && counter_read(&zone->mapped_pages) << PAGE_SHIFT >= options.huge_threshold;
+    return huge && counter_read(&zone->buddy.dirty_pages) < few ? MAX_ORDER : usual;
 }
 
 /* What may be resident now: everything mapped but the fresh pages in free lists. Unlocked reads: an estimate. */
@@ -179,6 +178,20 @@ size_t zone_peak_step(void) {
     return told ? now - before : 0;
 }
 
+/* As many dirty pages go as NPAGES, of those that are more than the zone may keep. */
+static void shed(struct zone *zone, size_t npages) {
+    size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = zone_high(zone);
+    if (dirty <= allowance) {
+        return;
+    }
+    size_t least = max_size(allowance, counter_read(&zone->marks.min)), keep = dirty - min_size(dirty, npages);
+    size_t few = SHED_SPARED + (zone_used(zone) / HUGE_SHARE << zone_churn(zone));
+    size_t purged = purge_down_to(zone, max_size(least, keep), purge_min_order(zone, SHED_MIN_ORDER, few));
+    lock_take(&zone->lock);
+    counter_add(&zone->shed_pages, purged);
+    lock_drop(&zone->lock);
+}
+
 void zone_shed(size_t npages) {
     size_t now = resident_pages(), before = atomic_load_explicit(&peak, memory_order_relaxed);
     if (now <= before || options.decay_ms < 0) {
@@ -189,12 +202,7 @@ void zone_shed(size_t npages) {
         mapping_cache_decay(ms - min_size(ms, (size_t)options.decay_ms / SHED_HASTE));
     }
     for (struct zone *zone = zone_next(NULL); zone; zone = zone_next(zone)) {
-        size_t dirty = counter_read(&zone->buddy.dirty_pages), allowance = zone_high(zone);
-        if (dirty > allowance) {
-            purge_down_to(
-                zone, max_size(max_size(allowance, counter_read(&zone->marks.min)), dirty - min_size(dirty, npages)),
-                purge_min_order(zone, SHED_MIN_ORDER, SHED_SPARED));
-        }
+        shed(zone, npages);
     }
     now = resident_pages();
     if (now > before) {
@@ -228,6 +236,7 @@ static size_t decay_step(struct zone *zone, size_t *idle) {
     size_t dirty = zone->buddy.dirty_pages;
     *idle = min_size(zone->dirty_low, dirty);
     zone->dirty_low = dirty;
+    counter_sub(&zone->shed_pages, zone->shed_pages / 2);
     lock_drop(&zone->lock);
     return dirty;
 }
@@ -249,7 +258,8 @@ void zone_decay(uint64_t now_ms) {
         if (options.decay_ms == 0) {
             purge_down_to(zone, min, 0);
         } else if (idle > counter_read(&zone->marks.low)) {
-            purge_down_to(zone, max_size(dirty - idle / 2, min), purge_min_order(zone, DECAY_MIN_ORDER, 0));
+            purge_down_to(zone, max_size(dirty - idle / 2, min),
+                          purge_min_order(zone, DECAY_MIN_ORDER, zone_used(zone) / HUGE_SHARE));
         }
     }
 }
@@ -260,7 +270,7 @@ size_t zone_decay_all(void) {
         size_t idle, dirty = decay_step(zone, &idle);
         if (idle > counter_read(&zone->marks.low)) {
             size_t keep = max_size(dirty - idle, counter_read(&zone->marks.min));
-            total += purge_down_to(zone, keep, purge_min_order(zone, 0, 0));
+            total += purge_down_to(zone, keep, purge_min_order(zone, 0, zone_used(zone) / HUGE_SHARE));
         }
         total += zone_return_pool(zone, 0);
     }

@@ -367,7 +367,8 @@ mutation-settings:
 	  'test_libs=$(CRITERION_LIBS)' 'sources=$(libslabcore_la_SOURCES)' \
 	  'tests=$(unit_tests)' 'test_nodes=$(test_unit_test_nodes_LDFLAGS)' \
 	  'test_inject=$(test_unit_test_inject_LDFLAGS)' \
-	  'test_dma_vfio=$(test_unit_test_dma_vfio_LDFLAGS)'
+	  'test_dma_vfio=$(test_unit_test_dma_vfio_LDFLAGS)' \
+	  'test_mapping_advice=$(test_unit_test_mapping_advice_LDFLAGS)'
 
 # Real programs and stress under the library, for hours if told so.
 SOAK_ARGS = --minutes 10

@@ -162,12 +162,12 @@ Test(mapping, pages_read_as_zero_when_asked_for_whatever_is_cached) {
     MUST(p && all_bytes_are(p, 14 * MIB, 0));
 }
 
-/* The option, or half of what is live. */
+/* The option, or as much as is live. */
 static size_t cache_bound(void) {
-    return max_size(options.map_cache, mapping_totals().live_bytes / 2);
+    return max_size(options.map_cache, mapping_totals().live_bytes);
 }
 
-Test(mapping, cache_is_bounded_by_map_cache_and_half_of_the_live_mappings) {
+Test(mapping, cache_is_bounded_by_map_cache_and_the_live_mappings) {
     static char *p[20];
     options.map_cache = 16 * MIB;
     for (size_t i = 0; i < COUNT_OF(p); i++) {

@@ -72,12 +72,22 @@ Test(mapping_advice, all_of_a_new_block_is_advised) {
     must_have_flag_throughout(p, " nh");
 }
 
+/* 14 MiB - 3 pages are all of their last pageblock; 5 MiB and a little are not: that would be a fifth more. */
 Test(mapping_advice, of_a_block_put_together_from_cached_pages_only_the_rest_is_advised) {
     cache_apart(2);
     char *p = map_logged(14 * MIB - 3 * PAGE_BYTES);
-    MUST(cached() == 0);
-    must_be_advised(p, p + 8 * MIB, 6 * MIB - 3 * PAGE_BYTES, SYS_HUGEPAGE);
+    MUST(cached() == 0 && mapping_npages(p) == 14 * MIB / PAGE_BYTES);
+    must_be_advised(p, p + 8 * MIB, 6 * MIB, SYS_HUGEPAGE);
     must_have_flag_throughout(p, " hg");
+}
+
+Test(mapping_advice, a_new_block_of_huge_pages_gets_all_of_the_last_if_that_is_little_more) {
+    char *p = map_logged(14 * MIB - 3 * PAGE_BYTES);
+    MUST(mapping_npages(p) == 14 * MIB / PAGE_BYTES);
+    must_be_advised(p, p, 14 * MIB, SYS_HUGEPAGE);
+    options.hugepages = false;
+    p = map_logged(14 * MIB - 3 * PAGE_BYTES);
+    MUST(mapping_npages(p) == 14 * MIB / PAGE_BYTES - 3);
 }
 
 Test(mapping_advice, the_rest_gets_small_pages_where_the_cached_ones_are_small) {

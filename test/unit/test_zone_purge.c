@@ -298,6 +298,14 @@ Test(zone_purge, every_new_peak_sheds) {
     must_be_sound();
 }
 
+static struct zone *normal_zone(void) {
+    struct zone *zone = zone_next(NULL);
+    while (zone->kind != ZONE_NORMAL) {
+        zone = zone_next(zone);
+    }
+    return zone;
+}
+
 /* Beyond 256 KiB and 1/64 of what is in use; in small pieces, so that it can be hit. */
 Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
     for (int i = 0; i < 40; i++) {
@@ -307,10 +315,7 @@ Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
             give(pfn + at, 16, 16);
         }
     }
-    const struct zone *zone = zone_next(NULL);
-    while (zone->kind != ZONE_NORMAL) {
-        zone = zone_next((struct zone *)zone);
-    }
+    const struct zone *zone = normal_zone();
     options.decay_ms = 500;
     for (int i = 0; i < 60; i++) {
         require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
@@ -318,6 +323,43 @@ Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
     size_t used = zone->mapped_pages - zone->buddy.free_pages, allowed = (MIB / 4 >> PAGE_SHIFT) + used / 64;
     require(zone->buddy.dirty_pages <= allowed, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
     require(zone->buddy.dirty_pages > allowed - 16, "%zu pages of %zu stay", zone->buddy.dirty_pages, allowed);
+    must_be_sound();
+}
+
+/* What was shed and taken again, over and over, is better kept: each time as much was shed as is in use, twice as much
+ * may stay, up to 8 times; less again when it has been quiet. */
+Test(zone_purge, a_heap_that_needs_again_what_it_shed_may_keep_more) {
+    enum { BLOCKS = 32, FREED = 8 };
+    uintptr_t pfn[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+    }
+    struct zone *zone = normal_zone();
+    options.decay_ms = 500;
+    size_t used = zone_used(zone), floor = MIB / 4 >> PAGE_SHIFT;
+    require(zone_high(zone) == floor + used / 64);
+    size_t share = 64, shed = 0;
+    while (share > 8) {
+        /* What was given back is taken again, after other memory made a new peak. */
+        size_t before = zone->purged_pages;
+        for (int i = 0; i < FREED; i++) {
+            touch(pfn[i], BLOCK_PAGES);
+            give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
+        }
+        require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+        for (int i = 0; i < FREED; i++) {
+            require((pfn[i] = take(BLOCK_PAGES)));
+        }
+        require(zone->purged_pages > before);
+        shed += zone->purged_pages - before;
+        share = 64 >> min_size(shed / used, 3);
+        require(zone_high(zone) == floor + used / share, "1/%zu after %zu of %zu", share, shed, used);
+    }
+    require(zone_high(zone) == floor + used / 8);
+    for (int i = 0; i < 4; i++) {
+        zone_decay_all();
+    }
+    require(zone_high(zone) == floor + used / 64);
     must_be_sound();
 }
 
@@ -437,6 +479,18 @@ Test(zone_purge, own_mappings_count_for_huge_pages_too) {
     require(!zone_wants_huge());
     region_account((ptrdiff_t)(100 * MIB));
     require(zone_wants_huge());
+}
+
+/* From half the threshold on, itself included. */
+Test(zone_purge, an_own_mapping_counts_for_itself) {
+    options.hugepages = true;
+    options.huge_threshold = 64 * MIB;
+    size_t used = 10 * MIB;
+    region_account((ptrdiff_t)used);
+    require(!zone_wants_huge_mapping(22 * MIB - PAGE_BYTES));
+    require(zone_wants_huge_mapping(22 * MIB) && !zone_wants_huge());
+    options.hugepages = false;
+    require(!zone_wants_huge_mapping(22 * MIB));
 }
 
 Test(zone_purge, only_normal_memory_grows_huge_and_its_pageblocks_say_so) {
