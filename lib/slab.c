@@ -305,25 +305,18 @@ size_t slab_give(struct slab *slab, void *const *objects, size_t n) {
     if (unlikely(offset >= end)) {
         refuse(slab, objects[0]);
     }
-    while (i < n && offset < end) {
-        /* Objects of one word of the bitmap, which stays in a register meanwhile. */
-        uint64_t index = offset * reciprocal >> 40;
-        const size_t word = index / 64;
-        uint64_t bits = slab->free[word];
-        do {
-            const uint64_t bit = (uint64_t)1 << index % 64;
-            if (unlikely(index * bytes != offset) || unlikely(bits & bit)) {
-                refuse(slab, objects[i]);
-            }
-            bits |= bit;
-            if (++i == n) {
-                break;
-            }
-            offset = (uintptr_t)objects[i] - base;
-            index = offset * reciprocal >> 40;
-        } while (offset < end && index / 64 == word);
-        free_word_set(slab, word, bits);
-    }
+    do {
+        const uint64_t index = offset * reciprocal >> 40, bit = (uint64_t)1 << index % 64;
+        const uint64_t bits = slab->free[index / 64];
+        if (unlikely(index * bytes != offset) || unlikely(bits & bit)) {
+            refuse(slab, objects[i]);
+        }
+        free_word_set(slab, index / 64, bits | bit);
+        if (++i == n) {
+            break;
+        }
+        offset = (uintptr_t)objects[i] - base;
+    } while (offset < end);
     slab->nfree += (uint16_t)i;
     return i;
 }

@@ -17,7 +17,7 @@
 #define DECAY_MIN_ORDER 4
 
 /* See purge_min_order. */
-#define HUGE_SHARE 32
+#define HUGE_SHARE 36
 
 #define SHED_MIN_ORDER 4
 
