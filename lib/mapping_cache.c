@@ -8,9 +8,6 @@
 #include "region.h"
 #include "sys.h"
 
-/* With large blocks in use the cache may hold as much as they do, if that is more than options.map_cache: what is freed
- * next to them is likely to be asked for again, and new memory costs more than anything else they do. */
-
 /* What is put together from several extents is as many map areas, at worst one a pageblock, and a process may have only
  * so many (65,530 unless the host says otherwise): nothing is beyond this size of all mappings, 8192 pageblocks. */
 #define COMPOSE_TOTAL_PAGES (((size_t)16 << 30) >> PAGE_SHIFT)
@@ -174,7 +171,10 @@ static struct extent *freed_first(uint64_t before_ms) {
     return oldest;
 }
 
-/* Pages that may stay cached. With the lock. */
+/* Pages that may stay cached: as many as the live ones, if that is more than options.map_cache, since what is freed
+ * next to large blocks is likely to be asked for again, and new memory costs more than anything else they do. With the
+ * lock.
+ */
 static size_t limit(void) {
     size_t least = options.map_cache >> PAGE_SHIFT;
     return least ? max_size(least, cache.live_pages) : 0;
@@ -210,40 +210,52 @@ static bool keep(struct extent extent) {
     return slot;
 }
 
-/* Takes out, oldest first, what was freed before BEFORE_MS and what the cache has beyond its limit. */
-static unsigned evict(uint64_t before_ms, struct extent out[SLOTS]) {
-    unsigned n = 0;
-    struct extent *oldest;
+/* Takes the extent freed first out if the cache is over its limit or the extent was freed before BEFORE_MS. */
+static struct extent evict(uint64_t before_ms) {
+    struct extent out = {0};
     lock_take(&cache.lock);
-    while ((oldest = freed_first(cache.pages > limit() ? UINT64_MAX : before_ms))) {
-        out[n++] = *oldest;
-        counter_sub(&cache.pages, oldest->npages);
+    struct extent *oldest = freed_first(cache.pages > limit() ? UINT64_MAX : before_ms);
+    if (oldest) {
+        out = *oldest;
+        counter_sub(&cache.pages, out.npages);
         oldest->npages = 0;
     }
     lock_drop(&cache.lock);
-    return n;
+    return out;
 }
 
-/* False: refused (the cut would need one map area too many). The memory goes back all the same, and the addresses wait
- * in the cache for a request or for the next eviction; they are given up only if that has no slot left. */
-bool mapping_cache_unmap(struct extent extent) {
-    if (region_unmap(extent.pfn, extent.npages)) {
-        return true;
-    }
+/* The kernel does not unmap EXTENT (the cut would need one map area too many). The memory goes back all the same, and
+ * the addresses wait in the cache for a request or for the next eviction; they are given up only if that has no slot
+ * left. */
+static void keep_refused(struct extent extent) {
     region_purge(extent.pfn, extent.npages);
     extent.freed_at = sys_now_ms();
     if (!keep(extent)) {
         region_account(-(ptrdiff_t)(extent.npages << PAGE_SHIFT));
     }
-    return false;
 }
 
+bool mapping_cache_unmap(struct extent extent) {
+    bool unmapped = region_unmap(extent.pfn, extent.npages);
+    if (!unmapped) {
+        keep_refused(extent);
+    }
+    return unmapped;
+}
+
+/* What is refused stays out until the end, so that it is tried once and does not stand before the others. */
 size_t mapping_cache_decay(uint64_t before_ms) {
-    struct extent out[SLOTS];
-    size_t total = 0;
-    unsigned n = evict(before_ms, out);
-    for (unsigned i = 0; i < n; i++) { /* each once: what is refused is in the cache again */
-        total += mapping_cache_unmap(out[i]) ? out[i].npages : 0;
+    struct extent refused[SLOTS], out;
+    size_t total = 0, nrefused = 0;
+    while (nrefused < SLOTS && (out = evict(before_ms)).npages) {
+        if (region_unmap(out.pfn, out.npages)) {
+            total += out.npages;
+        } else {
+            refused[nrefused++] = out;
+        }
+    }
+    while (nrefused) {
+        keep_refused(refused[--nrefused]);
     }
     return total << PAGE_SHIFT;
 }
