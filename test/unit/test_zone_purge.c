@@ -383,6 +383,40 @@ Test(zone_purge, a_growing_heap_of_huge_pages_does_not_break_up_the_one_it_fills
     must_be_sound();
 }
 
+/* Half of a pageblock, in pieces. */
+static void give_half_of(uintptr_t pfn) {
+    touch(pfn, BLOCK_PAGES);
+    for (size_t at = 0; at < BLOCK_PAGES; at += 32) {
+        give(pfn + at, 16, 16);
+    }
+}
+
+static size_t idle_dirty_pages(void) {
+    zone_decay_all();
+    zone_decay_all();
+    return dirty_pages();
+}
+
+/* Few pieces are not worth the huge pages around them; many are. */
+Test(zone_purge, small_pieces_in_a_heap_of_huge_pages_go_back_when_they_are_many) {
+    enum { BLOCKS = 24, MANY = 8 };
+    uintptr_t pfn[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+    }
+    options.hugepages = true;
+    options.huge_threshold = 32 * MIB;
+    options.decay_ms = 500;
+    size_t before = dirty_pages();
+    give_half_of(pfn[0]);
+    require(idle_dirty_pages() == before + BLOCK_PAGES / 2);
+    for (int i = 1; i < MANY; i++) {
+        give_half_of(pfn[i]);
+    }
+    require(idle_dirty_pages() <= BLOCK_PAGES / 2, "%zu pages stay", dirty_pages());
+    must_be_sound();
+}
+
 /* Fresh memory counts as not resident. */
 Test(zone_purge, what_was_given_back_makes_room_below_the_old_peak) {
     uintptr_t pfn[32];
