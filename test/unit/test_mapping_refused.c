@@ -4,11 +4,12 @@
 #include "pagemap.h"
 #include "region.h"
 
-static void large_cache(void) {
+static void start_with_a_large_cache(void) {
+    slabmalloc_free(slabmalloc_malloc(1)); /* starts the library, with the nodes of the machine */
     options.map_cache = 64 * MIB;
 }
 
-TestSuite(mapping_refused, .init = large_cache);
+TestSuite(mapping_refused, .init = start_with_a_large_cache);
 
 static unsigned moves_left;
 
