@@ -76,19 +76,20 @@ static struct extent grown_in_place(struct extent extent, size_t npages) {
     return extent;
 }
 
-/* Moves OLD_BYTES at FROM, as BYTES, to the fresh BYTES at TO. False: refused, FROM is as it was and TO is given back.
+/* Moves EXTENT to the fresh NPAGES at TO. False: refused, EXTENT is as it was and TO is given back.
  *
  * Some kernels unmap TO before they refuse, and then its addresses may be another thread's mapping. So TO gets a mark
  * that nobody else's memory can have: where this call's own variable is. If it is not there, or may not be looked for,
  * the addresses are given up. */
-static bool move_to(void *from, size_t old_bytes, size_t bytes, char *to) {
+static bool move_to(char *to, size_t npages, struct extent extent) {
+    size_t bytes = npages << PAGE_SHIFT;
     uintptr_t mark = (uintptr_t)&mark, found = 0;
     *(uintptr_t *)(void *)to = mark;
-    if (sys_move(from, old_bytes, bytes, to)) {
+    if (sys_move(pfn_pointer(extent.pfn), extent.npages << PAGE_SHIFT, bytes, to)) {
         return true;
     }
     if (sys_copy(&found, to, sizeof found) && found == mark) {
-        mapping_cache_unmap((struct extent){.pfn = pointer_pfn(to), .npages = bytes >> PAGE_SHIFT});
+        mapping_cache_unmap((struct extent){.pfn = pointer_pfn(to), .npages = npages, .node = extent.node});
     } else {
         region_account(-(ptrdiff_t)bytes);
     }
@@ -110,7 +111,7 @@ static struct extent extent_grow(struct extent extent, size_t npages) {
     if (!to) {
         return (struct extent){0};
     }
-    if (!move_to(pfn_pointer(extent.pfn), old_bytes, bytes, to)) {
+    if (!move_to(to, npages, extent)) {
         return (struct extent){0};
     }
     region_account(-(ptrdiff_t)old_bytes);
@@ -240,7 +241,7 @@ static struct extent extent_compose(size_t npages, size_t align, bool huge, unsi
     if (!pieces.n) {
         return (struct extent){0};
     }
-    extent.npages = max_size(huge ? mapping_cache_round(npages) : npages, pieces.npages);
+    extent.npages = max_size(npages, pieces.npages);
     char *p = region_map_aligned(extent.npages << PAGE_SHIFT, align);
     if (!p) {
         for (size_t i = 0; i < pieces.n; i++) {
@@ -268,11 +269,12 @@ void *mapping_alloc(size_t bytes, size_t align, bool zero) {
     size_t dirty = extent.npages;
     /* Memory asked for as zero is often touched here and there only: leave it to ordinary pages. */
     bool huge = !zero && !dirty && zone_wants_huge_mapping(bytes);
+    npages = huge ? mapping_cache_round(npages) : npages;
     if (!dirty && !zero) {
         extent = extent_compose(npages, align, huge, node);
     }
     if (!extent.npages) {
-        extent = extent_fresh(huge ? mapping_cache_round(npages) : npages, align, huge, node);
+        extent = extent_fresh(npages, align, huge, node);
     }
     if (!extent.npages) {
         return NULL;
