@@ -6,6 +6,9 @@
  * magazine that may not grow gives some of its older half back to the slabs. Neither that nor a refill moves more than
  * CALL_OBJECTS.
  *
+ * What waits in a magazine keeps its slab from becoming empty, so it should come from few slabs: a refill takes from
+ * one only, and of what other threads sent home (remote.h) the magazine gets no more than the objects it is short of.
+ *
  * An owner that takes fresh memory for slabs makes the heap's peak larger, perhaps while its magazines hold what a
  * phase of the program left there. So each time this was a share of the heap, the magazines of small classes are
  * emptied before the next slab is made, and with them the empty slabs kept for their classes; slots that are wanted
@@ -28,8 +31,8 @@
 #define CAPACITY_FIRST ((size_t)6)
 #define CAPACITY_MAX 2046
 
-/* One call moves at most this many objects between magazine and slabs, to or from at most so many slabs; a sweep more.
- */
+/* One call moves at most this many objects between magazine and slabs, from one slab or to at most so many; a sweep
+ * more. */
 #define CALL_OBJECTS ((size_t)64)
 #define CALL_SLABS 16
 
@@ -189,20 +192,24 @@ static void magazine_drop_slots(struct owner *owner, unsigned class) {
     }
 }
 
-/* Up to N objects of own slabs into the end of OUT, first to be used last; bit i of *RAW: OUT[i] is to be constructed.
+/* Up to N of SLAB's objects into the end of OUT, first to be used last; bit i of *RAW: OUT[i] is to be constructed.
  * With the lock. */
+static size_t take_from(struct owner *owner, struct slab *slab, void **out, size_t n, uint64_t *raw) {
+    size_t taken = slab_take(slab, out, n);
+    *raw = slab_construct(slab, out + n - taken, taken) << (n - taken) % 64;
+    owner_file_slab(owner, slab);
+    return taken;
+}
+
+/* The same of one own slab, a full one rather than an empty one. With the lock. */
 static size_t take_from_slabs(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw) {
-    size_t left = n, slabs = 0;
     for (unsigned bin = SLAB_BUSY; bin <= SLAB_EMPTY; bin++) {
-        struct slab *slab;
-        for (; left && slabs < CALL_SLABS && (slab = owner_cache(owner, class)->list[bin]); slabs++) {
-            size_t taken = slab_take(slab, out, left);
-            left -= taken;
-            *raw |= slab_construct(slab, out + left, taken) << left % 64;
-            owner_file_slab(owner, slab);
+        struct slab *slab = owner_cache(owner, class)->list[bin];
+        if (slab) {
+            return take_from(owner, slab, out, n, raw);
         }
     }
-    return n - left;
+    return 0;
 }
 
 /* By its own thread; not the magazine of CLASS, which is being filled. */
@@ -243,7 +250,6 @@ static struct slab *slab_for(struct owner *owner, unsigned class) {
 }
 
 size_t magazine_take(struct owner *owner, unsigned class, void **out, size_t n, uint64_t *raw) {
-    *raw = 0;
     owner_lock(owner);
     size_t got = take_from_slabs(owner, class, out, n, raw);
     owner_unlock(owner);
@@ -256,9 +262,7 @@ size_t magazine_take(struct owner *owner, unsigned class, void **out, size_t n, 
     }
     owner_lock(owner);
     owner_add_slab(owner, slab);
-    got = slab_take(slab, out, n);
-    *raw = slab_construct(slab, out + n - got, got) << (n - got) % 64;
-    owner_file_slab(owner, slab);
+    got = take_from(owner, slab, out, n, raw);
     owner_unlock(owner);
     return got;
 }
@@ -283,7 +287,7 @@ size_t magazine_next_batch(struct owner *owner, unsigned class) {
 
 void *magazine_refill(struct owner *owner, unsigned class) {
     struct magazine *m = owner_magazine(owner, class);
-    if (unlikely(remote_waits(owner)) && remote_receive(owner)) {
+    if (unlikely(remote_waits(owner)) && remote_receive(owner, class)) {
         void *received = magazine_pop_from(m);
         if (received) {
             return received;

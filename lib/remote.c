@@ -176,8 +176,8 @@ void remote_free(struct owner *self, uint32_t tag, void *p) {
     send_way(self, way);
 }
 
-/* The next remote magazine to pour; NULL: none. The inbox is emptied at once, but poured as needed: what does not fit
- * into the magazines would have to go through the slabs. */
+/* The next remote magazine to pour; NULL: none. The inbox is emptied at once, but poured as needed: no call has to pour
+ * more than one. */
 static struct remote_magazine *next_received(struct owner *self) {
     owner_lock(self);
     struct remote_magazine *m = received_set(self, NULL);
@@ -189,15 +189,15 @@ static struct remote_magazine *next_received(struct owner *self) {
     return m;
 }
 
-bool remote_receive(struct owner *self) {
+bool remote_receive(struct owner *self, unsigned class) {
     struct remote_magazine *m = next_received(self);
     if (!m) {
         return false;
     }
     uint16_t left = 0;
     for (uint32_t i = 0; i < m->count; i++) {
-        uint32_t class = pagemap_tag(m->object[i]) ^ owner_tag(self);
-        if (class >= CLASS_COUNT || !magazine_put(self, class, m->object[i])) {
+        bool wanted = pagemap_tag(m->object[i]) == (owner_tag(self) | class);
+        if (!wanted || !magazine_put(self, class, m->object[i])) {
             m->object[left++] = m->object[i];
         }
     }

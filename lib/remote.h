@@ -4,8 +4,9 @@
  *      freeing thread                                        owning thread
  *      open[id % 8]: remote magazine, filling
  *         full, or the way is wanted for another owner
- *         push: one CAS on the owner's inbox  ------------>  next refill: take all by one exchange, pour
- *                                                            into magazines, what does not fit into slabs
+ *         push: one CAS on the owner's inbox  ------------>  next refills: take all by one exchange; of each the
+ *                                                            class that is wanted into its magazine, all else
+ *                                                            into slabs
  *
  * An object is checked to be the start of one before it is put in; the owner's memory is not written. At most
  * REMOTE_OBJECTS objects or REMOTE_BYTES bytes wait in a magazine. If the inbox of an owner grows past
@@ -61,9 +62,9 @@ static inline bool remote_waits(const struct owner *self) {
            atomic_load_explicit(&self->received, memory_order_relaxed);
 }
 
-/* Pours one remote magazine of those that were sent to SELF into its magazines; false: there is none. By its own
- * thread. */
-bool remote_receive(struct owner *self);
+/* Pours one remote magazine of those that were sent to SELF: objects of CLASS into its magazine, others, and what does
+ * not fit, into their slabs; false: there is none. By its own thread. */
+bool remote_receive(struct owner *self, unsigned class);
 
 /* Sends everything SELF is still gathering. By its own thread. */
 void remote_flush(struct owner *self);

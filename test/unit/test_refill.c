@@ -191,6 +191,49 @@ Test(refill, refill_takes_what_waits_in_the_inbox_before_anything_else) {
     MUST_BE_SOUND();
 }
 
+Test(refill, of_what_was_sent_home_the_magazine_gets_only_the_class_that_is_wanted) {
+    enum { PAIRS = 20 };
+    const struct owner *owner = owner_get();
+    for (size_t i = 0; i < 2 * PAIRS; i++) {
+        object[i] = slabmalloc_malloc(i % 2 ? 96 : 64);
+    }
+    magazine_flush(owner_get(), false);
+    threads_run(1, free_forty);
+    MUST(owner->inbox_count == 1);
+    MUST(is_one_of(slabmalloc_malloc(64), 2 * PAIRS) && !owner->inbox);
+    MUST(magazine_count(owner, sizeclass_of(64)) == PAIRS - 1 && magazine_count(owner, sizeclass_of(96)) == 0);
+    for (size_t i = 1; i < 2 * PAIRS; i += 2) {
+        MUST(slab_is_free(slab_of(object[i]), (size_t)slab_index(slab_of(object[i]), object[i])));
+    }
+    MUST_BE_SOUND();
+}
+
+/* Two slabs with few objects free each, while the batch is larger than that. */
+Test(refill, refill_takes_from_one_slab) {
+    const struct owner *owner = owner_get();
+    unsigned class = sizeclass_of(512);
+    allocate(400, 512);
+    const struct slab *first = slab_of(object[0]), *second = slab_of(object[399]);
+    MUST(first != second);
+    magazine_flush(owner_get(), false);
+    while (owner->cache[class].batch < 16) {
+        slabmalloc_malloc(512); /* the batch grows; what is not full yet is filled up */
+    }
+    magazine_flush(owner_get(), false);
+    while (owner_cache(owner, class)->list[SLAB_BUSY] || owner_cache(owner, class)->list[SLAB_SPARSE]) {
+        magazine_take_one(owner_get(), class);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        slabmalloc_free(object[i]);
+        slabmalloc_free(object[399 - i]);
+    }
+    magazine_flush(owner_get(), false);
+    MUST(first->nfree == 3 && second->nfree == 3);
+    slabmalloc_malloc(512);
+    MUST(magazine_count(owner, class) == 2 && first->nfree + second->nfree == 3);
+    MUST_BE_SOUND();
+}
+
 /* Without slots every malloc is a refill of one and every free goes to its slab. */
 static void use_no_slots(void) {
     magazine_flush(owner_get(), true);
@@ -237,13 +280,13 @@ Test(refill, each_doubling_of_the_slabs_of_a_class_doubles_the_next_ones_size) {
     use_no_slots();
     unsigned class = sizeclass_of(64);
     const struct slab *last = NULL;
-    for (unsigned nslabs = 0; nslabs < 40;) {
+    for (unsigned have = 0; have < 40;) {
         const struct slab *slab = slab_of(slabmalloc_malloc(64));
         if (slab != last) {
-            unsigned generation = 31 - (unsigned)__builtin_clz(nslabs + 1);
+            unsigned generation = 31 - (unsigned)__builtin_clz(have + 1);
             MUST(slab->npages == slab_npages(class, generation));
             last = slab;
-            nslabs++;
+            have++;
         }
     }
 }

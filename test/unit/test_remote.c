@@ -192,7 +192,7 @@ Test(remote, received_magazines_are_used_again_or_given_back) {
         received[n++] = m;
     }
     MUST(n >= 9 && n == self->inbox_count);
-    while (remote_receive(self)) {
+    while (remote_receive(self, sizeclass_of(64))) {
     }
     MUST(!self->inbox && !self->received && self->inbox_count == 0 && self->spare);
     unsigned found = 0;

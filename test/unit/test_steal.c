@@ -61,7 +61,7 @@ Test(steal, spare_remote_magazine_is_given_back_on_release) {
         left[i] = slabmalloc_malloc(64);
     }
     threads_run(1, free_some_of_left);
-    remote_receive(self);
+    remote_receive(self, sizeclass_of(64));
     const void *spare = self->spare;
     MUST(spare && self->open[0] == NULL);
     owner_migrate(self, 0);
