@@ -335,6 +335,23 @@ Test(remote, owner_and_senders_return_to_one_slab_at_once) {
     pthread_join(thread, NULL);
 }
 
+/* As when the slab was stolen while its object was on the way, and the owner adopted again since. */
+Test(remote, received_objects_of_a_slab_that_changed_owner_are_forwarded) {
+    struct owner *self = owner_get(), *other = owner_borrow();
+    magazine_flush(self, false);
+    void *p = magazine_take_one(other, sizeclass_of(64));
+    struct remote_magazine *m = meta_alloc(sizeof *m);
+    MUST(p && m);
+    m->owner = owner_tag(self) >> TAG_CLASS_BITS;
+    m->object[m->count++] = p;
+    self->inbox = m;
+    self->inbox_count = 1;
+    MUST(slabmalloc_malloc(64) != p && !self->inbox);
+    MUST(slab_is_free(slab_of(p), (size_t)slab_index(slab_of(p), p)));
+    owner_return(other);
+    MUST_BE_SOUND();
+}
+
 /* Three threads: A allocates and exits; F gathers frees of A's objects from before to after; T takes over a part of A's
  * slabs meanwhile. F's remote magazine then goes to A, though some of its objects are T's now. */
 static sem_t a_may_exit, f_may_flush, f_gathered;
