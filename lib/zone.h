@@ -43,8 +43,7 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 /* See zone_high. */
 #define ZONE_DIRTY_FLOOR_PAGES (((size_t)256 << 10) >> PAGE_SHIFT)
 #define ZONE_DIRTY_SHARE 64
-#define ZONE_CHURN_SHARE 4
-#define ZONE_CHURN_MAX 4
+#define ZONE_CHURN_MAX 3
 
 /* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
 #define ZONE_DMA_RESERVE_RATIO 256
@@ -136,11 +135,10 @@ static inline size_t zone_used(const struct zone *zone) {
     return mapped - min_size(mapped, counter_read(&zone->buddy.free_pages));
 }
 
-/* How often a share of what is in use was shed lately, up to ZONE_CHURN_MAX. A heap that sheds again and again needs
- * what it shed: for each time the zone may keep twice as much. */
+/* How often what is in use was shed lately, up to ZONE_CHURN_MAX. Pages that were shed more than once were needed
+ * again: for each time the zone may keep twice as much. */
 static inline unsigned zone_churn(const struct zone *zone) {
-    size_t share = max_size(zone_used(zone) / ZONE_CHURN_SHARE, 1);
-    return (unsigned)min_size(counter_read(&zone->shed_pages) / share, ZONE_CHURN_MAX);
+    return (unsigned)min_size(counter_read(&zone->shed_pages) / max_size(zone_used(zone), 1), ZONE_CHURN_MAX);
 }
 
 /* The watermark high that is in force now. As the library computes it: the dirty pages a zone may keep while it takes
