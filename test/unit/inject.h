@@ -11,7 +11,11 @@
 #ifndef SLABMALLOC_TEST_INJECT_H
 #define SLABMALLOC_TEST_INJECT_H
 
+#include <inttypes.h>
 #include <limits.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 #include <sys/personality.h>
 #include <unwind.h>
 
@@ -230,14 +234,36 @@ static size_t failures; /* allocations that got no memory in this run */
 
 static void check_and_free_all(void);
 
+/* AddressSanitizer keeps a byte for every eight. */
+static inline bool is_sanitizers(uintptr_t address) {
+#ifdef __SANITIZE_ADDRESS__
+    size_t scale, start;
+    __asan_get_shadow_mapping(&scale, &start);
+    return address >= start && address - start < (UINT64_C(1) << 47) >> scale;
+#else
+    (void)address;
+    return false;
+#endif
+}
+
+/* Without what a sanitizer keeps about addresses it was asked about: where the kernel has no page of zeros for all to
+ * read, each such question may take a page. */
 static inline size_t anonymous_resident(void) {
-    char text[4096] = "";
-    FILE *status = fopen("/proc/self/status", "r");
-    MUST(status && fread(text, 1, sizeof text - 1, status));
-    fclose(status);
-    const char *at = strstr(text, "RssAnon:");
-    MUST(at != NULL);
-    return strtoul(at + 8, NULL, 10) * KIB;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    MUST(maps != NULL);
+    size_t bytes = 0, kib;
+    uintptr_t start, end;
+    bool ours = false;
+    char line[512];
+    while (fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2) {
+            ours = !is_sanitizers(start);
+        } else if (sscanf(line, "Anonymous: %zu kB", &kib) == 1 && ours) {
+            bytes += kib * KIB;
+        }
+    }
+    fclose(maps);
+    return bytes;
 }
 
 /* The end of a run, out of the fault's reach: everything goes back, nothing is lost. */
