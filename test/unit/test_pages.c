@@ -524,9 +524,9 @@ static void block_give(struct held *b) {
     b->p = NULL;
 }
 
-static void history(unsigned index) {
+static void history_of(unsigned index, unsigned long steps) {
     struct rng rng = {index + 1};
-    for (unsigned long i = rounds(20000) / SUPPORT_SLOWDOWN; i; i--) {
+    for (unsigned long i = steps / SUPPORT_SLOWDOWN; i; i--) {
         struct held *b = &blocks[index][rng_below(&rng, HELD)];
         if (b->p) {
             block_give(b);
@@ -540,6 +540,10 @@ static void history(unsigned index) {
             slabmalloc_trim();
         }
     }
+}
+
+static void history(unsigned index) {
+    history_of(index, rounds(20000));
 }
 
 static void all_are_given_back(unsigned nthreads) {
@@ -583,6 +587,15 @@ Test(pages, a_child_goes_on_with_its_parents_blocks) {
     MUST_BE_SOUND();
 }
 
+/* One of many children: what counts is the moment of the fork. */
+static void live_on_for_a_while(void *arg) {
+    (void)arg;
+    all_are_given_back(1);
+    history_of(0, rounds(20000) / 10);
+    all_are_given_back(1);
+    MUST_BE_SOUND();
+}
+
 static _Atomic bool stop;
 
 static void churn_until_told(unsigned index) {
@@ -598,7 +611,7 @@ static void churn_until_told(unsigned index) {
         }
     }
     for (unsigned i = 0; !index && i < 20; i++) {
-        child_must_end_well(live_on, NULL);
+        child_must_end_well(live_on_for_a_while, NULL);
     }
     stop |= !index;
 }
