@@ -344,6 +344,7 @@ static size_t unmap_some(struct zone *zone, size_t (*take)(struct zone *zone, ui
     size_t nblocks = take(zone, &pfn);
     if (nblocks) {
         set_zone(zone, pfn, nblocks, 0);
+        counter_sub(&zone->shed_pages, min_size(nblocks * BLOCK_PAGES, zone->shed_pages)); /* not needed again */
     }
     lock_drop(&zone->lock);
     if (!nblocks) {

@@ -43,7 +43,8 @@ enum zone_kind { ZONE_DMA, ZONE_NORMAL, ZONE_HIGHMEM, ZONE_KINDS };
 /* See zone_high. */
 #define ZONE_DIRTY_FLOOR_PAGES (((size_t)256 << 10) >> PAGE_SHIFT)
 #define ZONE_DIRTY_SHARE 64
-#define ZONE_CHURN_MAX 3
+#define ZONE_AGAIN_SPARED 4
+#define ZONE_AGAIN_SHARE 8
 
 /* Of the memory that DMA's node has in higher zones, 1/RATIO stays free in DMA for those that ask for it. */
 #define ZONE_DMA_RESERVE_RATIO 256
@@ -78,7 +79,7 @@ struct zone {
     _Atomic uint64_t decay_at;        /* ms */
     size_t grown;                     /* regions it got so far: see counter_read */
     uint64_t allocs, purged_pages;
-    size_t shed_pages;  /* by zone_shed, less a half for each decay step since */
+    size_t shed_pages;  /* by zone_shed, less a half for each decay step since: see zone_needed_again */
     uint64_t fallbacks; /* of allocs: another zone was asked first */
     uint64_t misses;    /* requests that it was asked for first and did not serve */
 };
@@ -135,18 +136,22 @@ static inline size_t zone_used(const struct zone *zone) {
     return mapped - min_size(mapped, counter_read(&zone->buddy.free_pages));
 }
 
-/* How often what is in use was shed lately, up to ZONE_CHURN_MAX. Pages that were shed more than once were needed
- * again: for each time the zone may keep twice as much. */
-static inline unsigned zone_churn(const struct zone *zone) {
-    return (unsigned)min_size(counter_read(&zone->shed_pages) / max_size(zone_used(zone), 1), ZONE_CHURN_MAX);
+/* Of the pages shed lately, those that are not fresh and free any more were needed again. Half as many are better kept,
+ * as far as they are more than one share of what is in use, and up to another. */
+static inline size_t zone_needed_again(const struct zone *zone) {
+    size_t free = counter_read(&zone->buddy.free_pages), dirty = counter_read(&zone->buddy.dirty_pages);
+    size_t used = zone_used(zone), shed = counter_read(&zone->shed_pages);
+    size_t not_needed = free - min_size(dirty, free) + used / ZONE_AGAIN_SPARED;
+    return min_size((shed - min_size(not_needed, shed)) / 2, used / ZONE_AGAIN_SHARE);
 }
 
 /* The watermark high that is in force now. As the library computes it: the dirty pages a zone may keep while it takes
  * fresh ones; its peak then stays near what is in use. */
 static inline size_t zone_high(const struct zone *zone) {
     size_t high = counter_read(&zone->marks.high);
-    return high == ZONE_HIGH_AUTO ? ZONE_DIRTY_FLOOR_PAGES + zone_used(zone) / (ZONE_DIRTY_SHARE >> zone_churn(zone))
-                                  : high;
+    return high == ZONE_HIGH_AUTO
+               ? ZONE_DIRTY_FLOOR_PAGES + zone_used(zone) / ZONE_DIRTY_SHARE + zone_needed_again(zone)
+               : high;
 }
 
 /* More is resident and free than the program set as high: purges down to low. */

@@ -185,7 +185,7 @@ static void shed(struct zone *zone, size_t npages) {
         return;
     }
     size_t least = max_size(allowance, counter_read(&zone->marks.min)), keep = dirty - min_size(dirty, npages);
-    size_t few = SHED_SPARED + (zone_used(zone) / HUGE_SHARE << zone_churn(zone));
+    size_t few = SHED_SPARED + zone_used(zone) / HUGE_SHARE + zone_needed_again(zone);
     size_t purged = purge_down_to(zone, max_size(least, keep), purge_min_order(zone, SHED_MIN_ORDER, few));
     lock_take(&zone->lock);
     counter_add(&zone->shed_pages, purged);

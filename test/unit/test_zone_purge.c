@@ -326,8 +326,8 @@ Test(zone_purge, a_new_peak_leaves_a_small_share_of_what_is_in_use) {
     must_be_sound();
 }
 
-/* What was shed and taken again, over and over, is better kept: each time as much was shed as is in use, twice as much
- * may stay, up to 8 times; less again when it has been quiet. */
+/* What was shed and taken again is better kept: half as much may stay, of what is more than 1/4 of what is in use, and
+ * up to 1/8; less again when it has been quiet. */
 Test(zone_purge, a_heap_that_needs_again_what_it_shed_may_keep_more) {
     enum { BLOCKS = 32, FREED = 8 };
     uintptr_t pfn[BLOCKS];
@@ -336,12 +336,9 @@ Test(zone_purge, a_heap_that_needs_again_what_it_shed_may_keep_more) {
     }
     struct zone *zone = normal_zone();
     options.decay_ms = 500;
-    size_t used = zone_used(zone), floor = MIB / 4 >> PAGE_SHIFT;
-    require(zone_high(zone) == floor + used / 64);
-    size_t share = 64, shed = 0;
-    while (share > 8) {
-        /* What was given back is taken again, after other memory made a new peak. */
-        size_t before = zone->purged_pages;
+    size_t used = zone_used(zone), usual = (MIB / 4 >> PAGE_SHIFT) + used / 64, before = zone->purged_pages, more = 0;
+    require(zone_high(zone) == usual);
+    for (int round = 0; round < 32; round++) {
         for (int i = 0; i < FREED; i++) {
             touch(pfn[i], BLOCK_PAGES);
             give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
@@ -350,16 +347,43 @@ Test(zone_purge, a_heap_that_needs_again_what_it_shed_may_keep_more) {
         for (int i = 0; i < FREED; i++) {
             require((pfn[i] = take(BLOCK_PAGES)));
         }
-        require(zone->purged_pages > before);
-        shed += zone->purged_pages - before;
-        share = 64 >> min_size(shed / used, 3);
-        require(zone_high(zone) == floor + used / share, "1/%zu after %zu of %zu", share, shed, used);
+        size_t shed = zone->purged_pages - before;
+        size_t again = shed - min_size(shed, zone->buddy.free_pages - zone->buddy.dirty_pages);
+        more = min_size((again - min_size(again, used / 4)) / 2, used / 8);
+        require(zone_high(zone) == usual + more, "round %d: %zu more after %zu of %zu", round, zone_high(zone) - usual,
+                again, used);
     }
-    require(zone_high(zone) == floor + used / 8);
-    for (int i = 0; i < 4; i++) {
+    require(more == used / 8);
+    for (int i = 0; i < 16; i++) {
         zone_decay_all();
     }
-    require(zone_high(zone) == floor + used / 64);
+    require(zone_high(zone) == usual);
+    must_be_sound();
+}
+
+/* One large free is no such need, however much of the heap it was; nor is it when what was shed is unmapped. */
+Test(zone_purge, a_heap_that_shrank_keeps_no_more) {
+    enum { BLOCKS = 64, FREED = 48 };
+    uintptr_t pfn[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        require((pfn[i] = take(BLOCK_PAGES)));
+        touch(pfn[i], BLOCK_PAGES);
+    }
+    options.decay_ms = 500;
+    for (int i = 0; i < FREED; i++) {
+        give(pfn[i], BLOCK_PAGES, BLOCK_PAGES);
+    }
+    struct zone *zone = normal_zone();
+    size_t used = zone_used(zone), usual = (MIB / 4 >> PAGE_SHIFT) + used / 64, before = zone->purged_pages;
+    for (int i = 0; i < BLOCKS; i++) {
+        require(take_from(ZONE_HIGHMEM, BLOCK_PAGES));
+    }
+    require(zone->purged_pages - before > used, "only %zu pages shed", zone->purged_pages - before);
+    require(zone_used(zone) == used && zone_high(zone) == usual, "may keep %zu, usually %zu", zone_high(zone), usual);
+    size_t mapped = zone->mapped_pages;
+    zone_unmap_free();
+    require(zone->mapped_pages + used < mapped, "only %zu pages unmapped", mapped - zone->mapped_pages);
+    require(zone_high(zone) == usual, "unmapped, it may keep %zu, usually %zu", zone_high(zone), usual);
     must_be_sound();
 }
 
