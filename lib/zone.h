@@ -137,7 +137,7 @@ static inline size_t zone_used(const struct zone *zone) {
 }
 
 /* Of the pages shed lately, those that are not fresh and free any more were needed again. Half as many are better kept,
- * as far as they are more than one share of what is in use, and up to another. */
+ * of those beyond 1/ZONE_AGAIN_SPARED of what is in use, and up to 1/ZONE_AGAIN_SHARE of it. */
 static inline size_t zone_needed_again(const struct zone *zone) {
     size_t free = counter_read(&zone->buddy.free_pages), dirty = counter_read(&zone->buddy.dirty_pages);
     size_t used = zone_used(zone), shed = counter_read(&zone->shed_pages);

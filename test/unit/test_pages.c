@@ -572,26 +572,19 @@ Test(pages, threads_share_the_zones_and_each_others_blocks) {
     MUST_BE_SOUND();
 }
 
+/* For as many steps as *ARG says. */
 static void live_on(void *arg) {
-    (void)arg;
+    const unsigned long *steps = arg;
     all_are_given_back(1);
-    history(0);
+    history_of(0, *steps);
     all_are_given_back(1);
     MUST_BE_SOUND();
 }
 
 Test(pages, a_child_goes_on_with_its_parents_blocks) {
+    unsigned long steps = rounds(20000);
     history(0);
-    child_must_end_well(live_on, NULL);
-    all_are_given_back(1);
-    MUST_BE_SOUND();
-}
-
-/* One of many children: what counts is the moment of the fork. */
-static void live_on_for_a_while(void *arg) {
-    (void)arg;
-    all_are_given_back(1);
-    history_of(0, rounds(20000) / 10);
+    child_must_end_well(live_on, &steps);
     all_are_given_back(1);
     MUST_BE_SOUND();
 }
@@ -610,8 +603,9 @@ static void churn_until_told(unsigned index) {
             block_take(b, &rng);
         }
     }
+    unsigned long few = rounds(20000) / 10; /* of many children: what counts is the moment of the fork */
     for (unsigned i = 0; !index && i < 20; i++) {
-        child_must_end_well(live_on_for_a_while, NULL);
+        child_must_end_well(live_on, &few);
     }
     stop |= !index;
 }

@@ -354,7 +354,7 @@ Test(zone_purge, a_heap_that_needs_again_what_it_shed_may_keep_more) {
                 again, used);
     }
     require(more == used / 8);
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 4; i++) {
         zone_decay_all();
     }
     require(zone_high(zone) == usual);
